@@ -1,0 +1,1 @@
+"""The boardherd daemon on a test PC."""

@@ -1,0 +1,1 @@
+"""The hardware: drivers, and the workers that own one device each."""

@@ -1,0 +1,1 @@
+"""The boardherd command line."""

@@ -1,0 +1,1 @@
+"""The boardherd collector: stores, shows and exports what the agents report."""

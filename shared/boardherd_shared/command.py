@@ -1,0 +1,172 @@
+"""Commands and the steps of their life."""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from boardherd_shared.ids import CommandId, Operator, Slug
+
+DEFAULT_VALIDITY_S = 30.0
+
+
+class Action(StrEnum):
+    """What a command asks for."""
+
+    ON = "on"
+    OFF = "off"
+    TOGGLE = "toggle"
+    CYCLE = "cycle"
+
+
+class State(StrEnum):
+    """Where a command is in its life."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        """True when nothing follows."""
+        return self not in {State.ACCEPTED, State.RUNNING}
+
+
+class Refusal(StrEnum):
+    """Why a command was not carried out."""
+
+    INVALID = "invalid"
+    RETAINED = "retained"
+    EXPIRED = "expired"
+    STALE = "stale"
+    UNKNOWN_TARGET = "unknown_target"
+    DUPLICATE_CONFLICT = "duplicate_conflict"
+    UNKNOWN_STATE = "unknown_state"
+    UNEXPECTED_STATE = "unexpected_state"
+    BUSY = "busy"
+    UNSUPPORTED = "unsupported"
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d)?")
+_UNIT = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> object:
+    """Return seconds for ``"5s"``, ``"300ms"``, ``"20m"``, ``"8h"``, ``"7d"``; numbers are seconds already.
+
+    Raises ValueError with the accepted forms for any other text.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f'"{value}" is no duration; write for example "5s", "300ms", "20m" or "8h"')
+    return float(match[1]) * _UNIT[match[2] or "s"]
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=366 * 86400)]
+"""Seconds; also written as text with a unit, "5s"."""
+
+
+class Command(BaseModel):
+    """One command, as an operator sends it.
+
+    The target is a board (all its feeds, in order) or one relay port; on a board's alias topic it may be
+    left out. Unknown keys are refused here, unlike everywhere else on the wire: a misspelt ``off_time`` must
+    not cycle a board with the wrong one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    v: Literal[1] = Field(1, description="version of the wire contract")
+    id: CommandId | None = Field(None, description="identity of the command; made by the agent if absent")
+    action: Action
+    board: Slug | None = Field(None, description="the board to act on")
+    relay: Slug | None = Field(None, description="the relay to act on, with port")
+    port: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="port of the relay, from 1")
+    off_time: Duration | None = Field(None, description="cycle: how long to stay off; board's own by default")
+    wait_alive: Duration | None = Field(
+        None, description="on, cycle: wait this long for the board to come alive, and fail if it does not"
+    )
+    expires_at: float | None = Field(None, description="do not act after this moment, Unix seconds")
+    valid_for: Duration | None = Field(None, description="do not act later than this after sending; 30 s")
+    sent_at: float | None = Field(
+        None, description="when it was sent, Unix seconds; valid_for counts from here"
+    )
+    expect: Literal["on", "off"] | None = Field(None, description="refuse unless this is the state now")
+    reason: str | None = Field(None, max_length=300, description="why; goes to the audit trail")
+    on_behalf_of: str | None = Field(None, max_length=100, description="the person a service acts for")
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Command:
+        if (self.relay is None) != (self.port is None):
+            raise ValueError("relay and port go together")
+        if self.board is not None and self.relay is not None:
+            raise ValueError("name a board, or a relay and a port, not both")
+        return self
+
+    def deadline(self, received_at: float) -> float:
+        """Return the last moment to act, in Unix seconds of the server's clock."""
+        if self.expires_at is not None:
+            return self.expires_at
+        validity = DEFAULT_VALIDITY_S if self.valid_for is None else self.valid_for
+        return (received_at if self.sent_at is None else self.sent_at) + validity
+
+
+def parse_command(payload: bytes) -> Command:
+    """Return the command in ``payload``: JSON, or a bare word such as ``cycle``.
+
+    Raises ValueError (pydantic's ValidationError is one) in words for the operator.
+    """
+    word = payload.strip().decode("ascii", "replace").lower()
+    if word in set(Action):
+        return Command(action=Action(word))
+    if not payload.lstrip().startswith(b"{"):
+        known = ", ".join(Action)
+        raise ValueError(f"neither a JSON object nor one of the words {known}")
+    return Command.model_validate_json(payload)
+
+
+class CommandStep(BaseModel):
+    """One step in the life of a command: published as a result, and kept as an audit event."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    v: Literal[1] = 1
+    id: CommandId
+    state: State
+    action: str = Field(description="what was asked for; free text when the command could not be read")
+    target: str = Field("", description='"board/evm-07" or "relay/eth-1/3"')
+    agent: Slug
+    operator: Operator = Field(description="broker user name of the sender")
+    on_behalf_of: str | None = None
+    reason: str | None = Field(None, description="why it was asked for, in the operator's words")
+    at: float = Field(description="when this step was taken, Unix seconds")
+    phase: str = Field("", description="running: off, dwell, on, waiting")
+    code: Refusal | None = Field(None, description="why it was refused or expired")
+    text: str = Field(description="the step in one sentence")
+    before: str | None = Field(None, description="measured state before: on, off or unknown")
+    asked: str | None = Field(None, description="state asked of the device")
+    observed: str | None = Field(None, description="measured state after")
+    times: dict[str, float] = Field(
+        default_factory=dict, description="seconds of each phase and sign of life"
+    )
+
+    @property
+    def final(self) -> bool:
+        """True when nothing follows."""
+        return self.state.final
+
+
+def fingerprint(command: Command) -> str:
+    """Return what makes two commands the same request, whatever their id and time of sending."""
+    body: dict[str, Any] = command.model_dump(mode="json", exclude={"id", "sent_at", "expires_at"})
+    return json.dumps(body, sort_keys=True)

@@ -1,0 +1,359 @@
+"""The only file that knows the MQTT library: one connection after another, for ever.
+
+What a caller can rely on:
+
+* each life of the connection is a new client object with a new session id, TCP_NODELAY set and nothing left
+  over from the life before; subscriptions are made anew each time by the caller's ``serve``;
+* MQTT 5 is spoken where the broker has it, and 3.1.1 exactly when the broker answers with reason code 132;
+* a clean end says goodbye on purpose; a crash of our own cuts the line, so that the broker publishes the will;
+* the world's failures (:class:`LinkDown`) are waited out with jitter and logged once per change; any other
+  exception is a bug and leaves :meth:`Link.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+import paho.mqtt.client as paho
+import structlog
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from boardherd_shared.backoff import delays
+from boardherd_shared.ids import new_session
+
+_UNSUPPORTED_PROTOCOL = 132
+_REFUSED_FOR_GOOD = {133, 134, 135, 138, 4, 5}
+"""Reason codes that trying again does not mend: client id, credentials, authorisation, banned."""
+_CALL_TIMEOUT_S = 5.0
+_GOODBYE_TIMEOUT_S = 2.0
+_STEADY_S = 10.0
+"""A life that lasted this long starts the next series of waits from the beginning."""
+RECEIVE_MAXIMUM = 200
+"""Unacknowledged messages that a broker may have on the way to us (MQTT 5)."""
+
+log = structlog.get_logger()
+
+
+class LinkDown(Exception):  # noqa: N818 - a state of the world, not a fault of the program
+    """The broker cannot be reached, has gone, or does not answer; trying again may help."""
+
+
+class BrokerSettings(BaseModel):
+    """Where the broker is and how to be let in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        "mqtt://127.0.0.1:1883", description="mqtt://host:port, or mqtts:// for TLS; may carry user:password@"
+    )
+    username: str | None = Field(None, description="broker user name; also the name that the ACL knows")
+    password: SecretStr | None = Field(None, description="broker password")
+    password_file: Path | None = Field(None, description="file that holds the password; read at each connect")
+    ca_file: Path | None = Field(None, description="certificate authority to trust instead of the system's")
+    cert_file: Path | None = Field(None, description="client certificate")
+    key_file: Path | None = Field(None, description="key of the client certificate")
+    keepalive_s: int = Field(
+        15, ge=5, le=300, description="a silent connection is given up after 1.5 of these"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise ValueError(f'"{url}" is no broker address; write mqtt://host:1883 or mqtts://host:8883')
+        _ = parts.port  # raises ValueError when it is no number
+        return url
+
+    @property
+    def host(self) -> str:
+        """Host name or address of the broker."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """TCP port of the broker: 1883, or 8883 with TLS, unless the address names one."""
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+    @property
+    def tls(self) -> bool:
+        """True for mqtts addresses."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def user(self) -> str | None:
+        """The user name, wherever it stands."""
+        name = urlsplit(self.url).username
+        return self.username or (unquote(name) if name else None)
+
+    @property
+    def display(self) -> str:
+        """The address without anything secret."""
+        return f"{urlsplit(self.url).scheme}://{self.host}:{self.port}"
+
+    def read_password(self) -> str | None:
+        """Return the password now in force; LinkDown if its file cannot be read."""
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is not None:
+            try:
+                return self.password_file.read_text().strip()
+            except OSError as error:
+                raise LinkDown(f"password file {self.password_file}: {error.strerror}") from error
+        word = urlsplit(self.url).password
+        return unquote(word) if word else None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return a fresh TLS context, so that renewed certificates are picked up; None without TLS."""
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+            if self.cert_file:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise LinkDown(f"TLS files: {error}") from error
+        return context
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message that arrived."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    received_at: float
+    """When it was taken from the socket, Unix seconds."""
+
+
+@dataclass(frozen=True)
+class Farewell:
+    """A retained message that tells others what became of us: as the will, or said in person."""
+
+    topic: str
+    payload: bytes
+
+
+class Session:
+    """One life of the connection."""
+
+    def __init__(self, client: aiomqtt.Client, session_id: str, protocol: int) -> None:
+        self._client = client
+        self.id = session_id
+        self.protocol = protocol
+        """5, or 4 for MQTT 3.1.1."""
+
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: float | None = None
+    ) -> None:
+        """Publish with QoS 1 and wait for the broker.
+
+        That the broker has it says nothing about anybody reading it, and a broker that denies the topic
+        still answers success. Raises LinkDown; the message may have arrived all the same.
+        """
+        properties = None
+        if self.protocol == 5 and expiry_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, int(expiry_s))
+        with _world():
+            await self._client.publish(
+                topic, payload, qos=1, retain=retain, properties=properties, timeout=_CALL_TIMEOUT_S
+            )
+
+    async def subscribe(self, *filters: str) -> None:
+        """Subscribe with QoS 1; with MQTT 5 the retain flag then tells how a message was published."""
+        options = SubscribeOptions(qos=1, retainAsPublished=True) if self.protocol == 5 else None
+        for topic in filters:
+            with _world():
+                if options is None:
+                    await self._client.subscribe(topic, qos=1, timeout=_CALL_TIMEOUT_S)
+                else:
+                    await self._client.subscribe(topic, options=options, timeout=_CALL_TIMEOUT_S)
+
+    async def messages(self) -> AsyncIterator[Incoming]:
+        """Yield messages in the order of arrival; raises LinkDown when the connection is lost."""
+        with _world():
+            async for message in self._client.messages:
+                payload = bytes(message.payload)
+                yield Incoming(message.topic.value, payload, message.retain, time.time())
+
+    def cut(self) -> None:
+        """Drop the connection without a goodbye: the broker then publishes the will."""
+        sock = self._client._client.socket()  # noqa: SLF001 - the library has no other way to do this
+        if isinstance(sock, socket.socket):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def _world() -> Iterator[None]:
+    try:
+        yield
+    except aiomqtt.MqttError as error:
+        raise LinkDown(str(error) or "connection lost") from error
+
+
+class Link:
+    """Keeps a connection to the broker alive; see the module's text for what it promises."""
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        *,
+        name: str,
+        will: Callable[[str], Farewell] | None = None,
+        goodbye: Callable[[str], Farewell] | None = None,
+    ) -> None:
+        """Make a link; nothing is opened yet.
+
+        Args:
+            broker: where to connect.
+            name: what to call us; the client id is made from it and unique for each session.
+            will: given the session id, what the broker shall publish when we vanish.
+            goodbye: given the session id, what we publish ourselves when we leave on purpose.
+        """
+        self._broker = broker
+        self._name = name
+        self._will = will
+        self._goodbye = goodbye
+        self._protocol = aiomqtt.ProtocolVersion.V5
+        self._said: str | None = None
+        self.connected = False
+        self.sessions = 0
+        """How many connections there have been."""
+
+    async def run(self, serve: Callable[[Session], Awaitable[None]]) -> None:
+        """Connect, call ``serve`` with the session, and begin again when the connection is lost.
+
+        ``serve`` works until it is cancelled or raises. LinkDown means "try again"; if it returns, the link
+        is closed with a goodbye and ``run`` returns too.
+        """
+        waits = delays()
+        while True:
+            began = time.monotonic()
+            try:
+                async with self.session() as session:
+                    await serve(session)
+                    return
+            except* LinkDown as downs:
+                self._report(str(_first(downs)))
+            if time.monotonic() - began > _STEADY_S:
+                waits = delays()
+            await asyncio.sleep(next(waits))
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Open one connection; leaving the block says goodbye, or cuts the line after a bug.
+
+        Raises LinkDown when the broker cannot be reached.
+        """
+        session_id = new_session()
+        client = await self._connect(session_id)
+        session = Session(client, session_id, 5 if self._protocol is aiomqtt.ProtocolVersion.V5 else 4)
+        self.connected, self.sessions = True, self.sessions + 1
+        self._report(None)
+        try:
+            yield session
+        except (asyncio.CancelledError, GeneratorExit):
+            await self._leave(session)
+            raise
+        except LinkDown:
+            raise
+        except BaseException:
+            session.cut()
+            raise
+        else:
+            await self._leave(session)
+        finally:
+            self.connected = False
+            await _close(client)
+
+    async def _connect(self, session_id: str) -> aiomqtt.Client:
+        client = self._client(session_id)
+        try:
+            await client.__aenter__()
+        except MqttConnectError as error:
+            code = getattr(error.rc, "value", error.rc)
+            if code == _UNSUPPORTED_PROTOCOL and self._protocol is aiomqtt.ProtocolVersion.V5:
+                self._protocol = aiomqtt.ProtocolVersion.V311
+                return await self._connect(session_id)
+            self._protocol = aiomqtt.ProtocolVersion.V5
+            remedy = "; check user name and password" if code in _REFUSED_FOR_GOOD else ""
+            raise LinkDown(f"the broker refused the connection: {error.rc}{remedy}") from error
+        except aiomqtt.MqttError as error:
+            self._protocol = aiomqtt.ProtocolVersion.V5
+            raise LinkDown(str(error)) from error
+        return client
+
+    def _client(self, session_id: str) -> aiomqtt.Client:
+        v5 = self._protocol is aiomqtt.ProtocolVersion.V5
+        properties = None
+        if v5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        will = self._will(session_id) if self._will else None
+        return aiomqtt.Client(
+            self._broker.host,
+            self._broker.port,
+            username=self._broker.user,
+            password=self._broker.read_password(),
+            identifier=f"{self._name}-{session_id}",
+            protocol=self._protocol,
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True) if will else None,
+            clean_session=None if v5 else True,
+            clean_start=True if v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
+            keepalive=self._broker.keepalive_s,
+            properties=properties,
+            tls_context=self._broker.tls_context(),
+            timeout=_CALL_TIMEOUT_S,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
+
+    async def _leave(self, session: Session) -> None:
+        if self._goodbye is None:
+            return
+        words = self._goodbye(session.id)
+        with contextlib.suppress(LinkDown, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_TIMEOUT_S):
+                await session.publish(words.topic, words.payload, retain=True)
+
+    def _report(self, trouble: str | None) -> None:
+        """Log a change of the link's state, once."""
+        if trouble == self._said and self.sessions > 1:
+            return
+        if trouble is None:
+            log.info("connected to the broker", broker=self._broker.display, protocol=self._protocol.name)
+        elif trouble != self._said:
+            log.warning("the broker is away, trying again", broker=self._broker.display, why=trouble)
+        self._said = trouble
+
+
+def _first(group: BaseExceptionGroup[LinkDown]) -> BaseException:
+    """Return the first leaf of a group."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner
+
+
+async def _close(client: aiomqtt.Client) -> None:
+    """End a client whatever state it is in, and take from its futures what nobody else will."""
+    with contextlib.suppress(aiomqtt.MqttError, OSError, ValueError):
+        await client.__aexit__(None, None, None)
+    gone = client._disconnected  # noqa: SLF001 - else asyncio complains of an exception never retrieved
+    if gone.done() and not gone.cancelled():
+        gone.exception()

@@ -1,0 +1,1 @@
+"""What is done: one command in, one outcome out, at most once."""

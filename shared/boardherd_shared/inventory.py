@@ -328,20 +328,28 @@ def _bad_references(lab: Lab, document: Document, id_: str, board: BoardConfig) 
             ("off_time",),
             f"a board must stay off for at least {MIN_OFF_TIME_S:g} s, not {board.off_time:g} s",
         )
+    yield from _bad_feeds(lab, document, id_, board)
+    yield from _bad_probes(document, id_, board)
+
+
+def _bad_feeds(lab: Lab, document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
     for index, feed in enumerate(board.power):
         relay = lab.relay.get(feed.relay)
         if relay is None:
-            yield fault(("power", index), f'there is no relay "{feed.relay}"')
+            yield document.fault(("board", id_, "power", index), f'there is no relay "{feed.relay}"')
         elif feed.port > relay.port_count:
-            yield fault(
-                ("power", index),
+            yield document.fault(
+                ("board", id_, "power", index),
                 f"{feed.relay} has {relay.port_count} ports, there is no port {feed.port} (see port_count)",
             )
+
+
+def _bad_probes(document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
     needs_address = [probe for probe in board.probes if probe.split(":")[0] in {"ping", "tcp", "ssh"}]
     if needs_address and not board.board_ip:
-        yield fault(("probes",), f'the probe "{needs_address[0]}" needs board_ip')
+        yield document.fault(("board", id_, "probes"), f'the probe "{needs_address[0]}" needs board_ip')
     if "console" in board.probes and not board.serial_port:
-        yield fault(("probes",), 'the probe "console" needs serial_port')
+        yield document.fault(("board", id_, "probes"), 'the probe "console" needs serial_port')
 
 
 def _double_claims(lab: Lab, document: Document) -> Iterator[str]:

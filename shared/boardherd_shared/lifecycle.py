@@ -24,11 +24,18 @@ STOP_WITHIN_S = 9.0
 log = structlog.get_logger()
 
 
+class CannotStart(Exception):  # noqa: N818
+    """The world does not allow this program to run: a port is taken, a directory cannot be written.
+
+    The message is one sentence for the operator; the process ends with exit code 1 and no traceback.
+    """
+
+
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run ``main`` until it ends or SIGTERM or SIGINT cancels it; return the exit code.
 
-    0 after a signal or a normal end; 1 after a bug, which is logged with its traceback. Uses the selector
-    event loop everywhere, since the MQTT library needs one that can watch sockets.
+    0 after a signal or a normal end; 1 after CannotStart, or after a bug, which is logged with its traceback.
+    Uses the selector event loop everywhere, since the MQTT library needs one that can watch sockets.
     """
     with asyncio.Runner(loop_factory=_selector_loop) as runner:
         try:
@@ -63,10 +70,21 @@ async def _until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     except asyncio.CancelledError:
         if not stopped:
             raise
-    except Exception:
-        log.exception("ended by a fault of its own")
-        return 1
+    except Exception as error:  # noqa: BLE001 - the last one to hear of it
+        return _explain(error)
     return 0
+
+
+def _explain(error: BaseException) -> int:
+    """Log why the program ends by itself, and return its exit code."""
+    reason = error
+    while isinstance(reason, BaseExceptionGroup):
+        reason = reason.exceptions[0]
+    if isinstance(reason, CannotStart):
+        sys.stderr.write(f"{reason}\n")
+    else:
+        log.error("ended by a fault of its own", exc_info=error)
+    return 1
 
 
 def _end_hard_after(seconds: float) -> None:

@@ -40,7 +40,10 @@ def test_unknown_fields_are_ignored() -> None:
         (b"[]", "input should be an object"),
         (json.dumps(envelope(v=2)).encode(), "version 2 of the contract is not understood here, only 1"),
         (json.dumps(envelope(seq=0)).encode(), "seq: input should be greater than or equal to 1"),
-        (json.dumps(envelope(seq=2**70)).encode(), "seq: input should be less than or equal to 9223372036854775807"),
+        (
+            json.dumps(envelope(seq=2**70)).encode(),
+            "seq: input should be less than or equal to 9223372036854775807",
+        ),
         (json.dumps(envelope(agent="PC 1")).encode(), "agent: string should match pattern"),
         (b" " * (messages.MAX_PAYLOAD + 1), f"{messages.MAX_PAYLOAD + 1} bytes are more than the 262144"),
         (b"[" * 100_000, "invalid JSON: recursion limit exceeded"),

@@ -7,7 +7,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,6 +80,15 @@ class Child:
             log.warning("a process did not stop and was killed", process=self.name)
             self.kill()
             await self._process.wait()
+
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Stop the child politely, and start it again after the block."""
+        await self.__aexit__(None, None, None)
+        try:
+            yield
+        finally:
+            await self.__aenter__()
 
     def kill(self) -> None:
         """End the present life with SIGKILL."""

@@ -14,8 +14,10 @@ _KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Clock(Protocol):
     """What the time-keeping parts ask of the world, so that tests can bring their own."""
 
-    boot: str
-    """Identity of the machine's boot; changes when ``up`` starts again from zero."""
+    @property
+    def boot(self) -> str:
+        """Identity of the machine's boot; changes when ``up`` starts again from zero."""
+        ...
 
     def wall(self) -> int:
         """Return microseconds since 1970-01-01 UTC; may jump when somebody sets the clock."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from pydantic import (
 from boardherd_shared.command import Duration
 from boardherd_shared.ids import RESERVED_AGENT_IDS, Slug, is_slug
 from boardherd_shared.model import Capability, DeviceType, Platform, RelayModel, TestFarm
+from boardherd_shared.secrets import SecretMissing, resolve
 from boardherd_shared.settings import ConfigError, Document, Key
 
 DEFAULT_DRIVER = {
@@ -264,10 +265,15 @@ class Inventory:
         ids = [id_ for id_, board in self.lab.board.items() if board.name == name]
         return ids[0] if len(ids) == 1 else None
 
-    def options_of(self, relay: str, model: type[BaseModel]) -> BaseModel:
-        """Return the driver's own keys of ``relay`` as ``model``; raises ConfigError with their lines."""
+    def options_of(self, relay: str, model: type[BaseModel], secrets: Sequence[Path] = ()) -> BaseModel:
+        """Return the driver's own keys of ``relay`` as ``model``; raises ConfigError with their lines.
+
+        References to secrets are looked up in the directories ``secrets``.
+        """
         try:
-            return model.model_validate(self.lab.relay[relay].options)
+            return model.model_validate(resolve(self.lab.relay[relay].options, secrets))
+        except SecretMissing as error:
+            raise ConfigError(self.document.fault(("relay", relay), str(error))) from error
         except ValidationError as error:
             raise ConfigError("\n".join(self.document.explain(error, below=("relay", relay)))) from error
 

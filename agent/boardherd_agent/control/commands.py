@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from boardherd_agent.control.cycle import Announce, Executor, Life
 from boardherd_agent.control.journal import Entry, Journal
-from boardherd_agent.control.power import FeedLine, Target
+from boardherd_agent.control.power import Target
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Command, CommandStep, Refusal, State, fingerprint, parse_command
 from boardherd_shared.ids import CommandId, new_command_id
@@ -239,19 +239,6 @@ class Commander:
             announce=self._announce,
             clock=self._clock,
         )
-
-
-def targets_of(
-    boards: Mapping[str, tuple[float, list[FeedLine]]],
-) -> dict[str, Target]:
-    """Return every target: each board (off time and feeds), and each of its relay ports alone."""
-    targets = {}
-    for board, (off_time, feeds) in boards.items():
-        targets[f"board/{board}"] = Target(f"board/{board}", board, feeds, off_time)
-        for feed in feeds:
-            name = f"relay/{feed.relay}/{feed.port}"
-            targets[name] = Target(name, None, [feed], off_time)
-    return targets
 
 
 def _read(request: Request) -> Command:

@@ -16,6 +16,7 @@ import aiosqlite
 
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Command, CommandStep, fingerprint
+from boardherd_shared.records import Power
 
 KEEP_DAYS = 7
 KEEP_COMMANDS = 10_000
@@ -39,6 +40,15 @@ CREATE TABLE IF NOT EXISTS commands (
     last_step   TEXT NOT NULL,           -- the newest step as JSON
     final       INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE TABLE IF NOT EXISTS ports (
+    relay        TEXT NOT NULL,
+    port         INTEGER NOT NULL,
+    asked        TEXT NOT NULL,          -- what was last asked of it: on, off, unknown
+    switch_count INTEGER NOT NULL,
+    switched_at  INTEGER,                -- wall clock, microseconds
+    switched_by  TEXT,
+    PRIMARY KEY (relay, port)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS commands_repeat ON commands (operator, fingerprint, intent_at);
 CREATE INDEX IF NOT EXISTS commands_open ON commands (final) WHERE final = 0;
 """
@@ -57,6 +67,16 @@ class Entry:
     off_up: int | None
     off_at: int | None
     last_step: CommandStep
+
+
+@dataclass(frozen=True)
+class PortMemory:
+    """What outlives the process of a relay port."""
+
+    asked: Power
+    switch_count: int
+    switched_at: int | None
+    switched_by: str | None
 
 
 class Journal:
@@ -143,6 +163,20 @@ class Journal:
             " (SELECT id FROM commands ORDER BY intent_at DESC LIMIT ?)",
             (before, KEEP_COMMANDS),
         )
+
+    async def remember_port(self, relay: str, port: int, memory: PortMemory) -> None:
+        """Keep what was asked of a port, and how often it was switched."""
+        await self._db.execute(
+            "INSERT OR REPLACE INTO ports VALUES (?, ?, ?, ?, ?, ?)",
+            (relay, port, memory.asked, memory.switch_count, memory.switched_at, memory.switched_by),
+        )
+
+    async def ports(self) -> dict[tuple[str, int], PortMemory]:
+        """Return what is remembered of each port, by relay and number."""
+        rows = await self._db.execute_fetchall(
+            "SELECT relay, port, asked, switch_count, switched_at, switched_by FROM ports"
+        )
+        return {(relay, port): PortMemory(Power(asked), *rest) for relay, port, asked, *rest in rows}
 
     async def _one(self, where: str, values: tuple[str | int, ...]) -> Entry | None:
         async with self._db.execute(f"{_SELECT} {where}", values) as cursor:

@@ -7,7 +7,7 @@ module; here is only the order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,6 +92,19 @@ class Target:
             return before, before
         wanted = Power.OFF if before is Power.ON else Power.ON
         return before, await self.switch(wanted, by=by, sleep=sleep)
+
+
+def targets_of(
+    boards: Mapping[str, tuple[float, list[FeedLine]]],
+) -> dict[str, Target]:
+    """Return every target: each board (off time and feeds), and each of its relay ports alone."""
+    targets = {}
+    for board, (off_time, feeds) in boards.items():
+        targets[f"board/{board}"] = Target(f"board/{board}", board, feeds, off_time)
+        for feed in feeds:
+            name = f"relay/{feed.relay}/{feed.port}"
+            targets[name] = Target(name, None, [feed], off_time)
+    return targets
 
 
 def combine(feeds: Sequence[Power]) -> Power:

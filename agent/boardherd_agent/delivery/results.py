@@ -26,11 +26,18 @@ class Results:
         self._topics = topics
         self._waiting: deque[CommandStep] = deque(maxlen=_KEEP)
         self._more = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def put(self, step: CommandStep) -> None:
         """Take a step to publish; never waits."""
         self._waiting.append(step)
+        self._empty.clear()
         self._more.set()
+
+    async def drained(self) -> None:
+        """Return once nothing waits any more."""
+        await self._empty.wait()
 
     async def serve(self, session: Session) -> None:
         """Publish what waits and what comes, until cancelled or the link is down."""
@@ -44,5 +51,6 @@ class Results:
                 await session.publish(reply, payload, expiry_s=_EXPIRY_S)
                 if self._waiting and self._waiting[0] is step:
                     self._waiting.popleft()
+            self._empty.set()
             self._more.clear()
             await self._more.wait()

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boardherd_agent.control.commands import Commander, Request, targets_of
+from boardherd_agent.control.commands import Commander, Request
 from boardherd_agent.control.cycle import Executor, Life
 from boardherd_agent.control.journal import Journal
-from boardherd_agent.control.power import FeedLine
+from boardherd_agent.control.power import FeedLine, targets_of
 from boardherd_agent.devices.device import DeviceOffline
 from boardherd_shared.command import Action, Command, CommandStep, Refusal, State
 from boardherd_shared.records import BootTimes, Power

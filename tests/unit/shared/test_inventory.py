@@ -75,14 +75,17 @@ def test_a_board_is_found_by_id_and_by_name() -> None:
     assert inventory.find_board("nobody") is None
 
 
-def test_a_driver_gets_its_own_keys_and_refuses_strange_ones_with_their_line() -> None:
+def test_a_driver_gets_its_own_keys_and_refuses_strange_ones_with_their_line(tmp_path: Path) -> None:
     class Options(BaseModel):
         model_config = ConfigDict(extra="forbid")
         password: str | None = None
 
-    assert Inventory.parse(LAB).options_of("eth-1", Options) == Options(password="secret:eth-1")
+    (tmp_path / "eth-1").write_text("apple\n")
+    assert Inventory.parse(LAB).options_of("eth-1", Options, [tmp_path]) == Options(password="apple")
+    with pytest.raises(ConfigError, match=r'lab.toml:8 relay.eth-1: there is no secret "eth-1" in nowhere'):
+        Inventory.parse(LAB).options_of("eth-1", Options, [Path("nowhere")])
     with pytest.raises(ConfigError) as caught:
-        Inventory.parse(LAB.replace("password =", "pasword ="), Path("lab.toml")).options_of("eth-1", Options)
+        Inventory.parse(LAB.replace("password =", "pasword ="), Path("lab.toml")).options_of("eth-1", Options, [tmp_path])
     assert str(caught.value) == "lab.toml:8 relay.eth-1.pasword: is not a known key here"
 
 

@@ -1,0 +1,134 @@
+"""The files beside a spool: the lock, the quarantine for damaged ones, the ballast for bad days."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+_COMPANIONS = ("", "-wal", "-shm")
+_CHUNK = 1024 * 1024
+
+
+class SpoolBusyError(Exception):
+    """Another agent uses this spool; the message names the file and the process."""
+
+
+def machine_id() -> str:
+    """Return the identity of this machine, or nothing where there is none to be had."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return ""
+
+
+class Lock:
+    """A lock file that one process holds; it goes with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock; raises SpoolBusyError, or OSError when the file cannot be written."""
+        file = self._path.open("a+")
+        try:
+            _lock(file)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise SpoolBusyError(f"{self._path}: another agent uses this spool (process {holder})") from error
+        with contextlib.suppress(OSError):  # a full disk: the number is a courtesy, the lock is what counts
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Let go; harmless when it is not held."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what a full disk kept in the buffer
+                self._file.close()
+            self._file = None
+
+
+def _lock(file: IO[str]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def quarantine(database: Path, *, keep: int, max_bytes: int) -> Path:
+    """Move a damaged database and its companions aside; return its new path.
+
+    The newest ``keep`` are kept, fewer if together they take more than ``max_bytes``; raises OSError.
+    """
+    ward = database.parent / "quarantine"
+    ward.mkdir(exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    number = 1
+    while (place := ward / f"{database.stem}-{stamp}-{number:03}{database.suffix}").exists():
+        number += 1
+    for companion in _COMPANIONS:
+        source = database.with_name(database.name + companion)
+        if source.exists():
+            source.rename(place.with_name(place.name + companion))
+    patients = sorted(ward.glob(f"{database.stem}-*{database.suffix}"))
+    while len(patients) > keep or (len(patients) > 1 and _size(patients) > max_bytes):
+        for companion in _COMPANIONS:
+            patients[0].with_name(patients[0].name + companion).unlink(missing_ok=True)
+        del patients[0]
+    return place
+
+
+def _size(files: list[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
+
+
+class Ballast:
+    """Space held in reserve: a full disk stops SQLite even from deleting, until somebody gives way."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the reserve is there."""
+        try:
+            return self._path.stat().st_size >= self._size
+        except OSError:
+            return False
+
+    def fill(self) -> bool:
+        """Make the reserve if the disk has twice as much left over; tell whether it is there now."""
+        if self.full:
+            return True
+        try:
+            space = os.statvfs(self._path.parent) if hasattr(os, "statvfs") else None
+            if space and space.f_bavail * space.f_frsize < 3 * self._size:
+                return False
+            with self._path.open("wb") as file:
+                # Written, not allocated: the blocks must be ours on every file system. Noise does not compress.
+                for at in range(0, self._size, _CHUNK):
+                    file.write(os.urandom(min(_CHUNK, self._size - at)))
+        except OSError:
+            self.release()
+            return False
+        return True
+
+    def release(self) -> bool:
+        """Give the reserve back to the disk; tell whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Bytes to values and back, one module per protocol; pure, and free of anything else of ours."""

@@ -1,0 +1,140 @@
+"""What happens on this PC, told in the three ways there are: records, retained states, events.
+
+Changes are told at once. Every minute the current state of everything is told again, so that whoever reads
+only the newest data knows it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from boardherd_shared.clock import Clock
+from boardherd_shared.command import CommandStep
+from boardherd_shared.messages import BoardState, PortState, encode
+from boardherd_shared.records import BoardRecord, BootTimes, EventRecord, Power, Record, RelayRecord, Verdict
+from boardherd_shared.topics import Kind, Topics
+
+REFRESH_S = 60.0
+
+Put = Callable[[Record], None]
+Retain = Callable[[str, bytes | None], None]
+
+
+class Reporter:
+    """Turns what the wings notice into what the collector and the operators hear."""
+
+    def __init__(self, agent: str, topics: Topics, clock: Clock, *, put: Put, retain: Retain) -> None:
+        """Make a reporter.
+
+        Args:
+            agent: this agent's id.
+            topics: the site's topics.
+            clock: this machine's clocks.
+            put: takes a record for the spool.
+            retain: sets a retained topic.
+        """
+        self._agent = agent
+        self._topics = topics
+        self._clock = clock
+        self._put = put
+        self._retain = retain
+        self._observed: dict[tuple[str, int], Power] = {}
+        self._verdicts: dict[str, Verdict] = {}
+
+    def port(self, record: RelayRecord) -> None:
+        """Tell of a relay port that changed."""
+        self._put(record)
+        self._retain_port(record)
+        before = self._observed.get((record.relay, record.port))
+        self._observed[record.relay, record.port] = record.observed
+        if before is not None and before is not record.observed:
+            why = f" ({record.reason})" if record.reason else ""
+            text = (
+                f"{record.relay}:{record.port} went from {before.upper()} to {record.observed.upper()}{why}"
+            )
+            self.event("transition", f"relay/{record.relay}/{record.port}", text)
+
+    def board(self, record: BoardRecord) -> None:
+        """Tell of a verdict, its reason or its evidence that changed."""
+        self._put(record)
+        self._retain_board(record)
+        before = self._verdicts.get(record.board)
+        self._verdicts[record.board] = record.verdict
+        if before is not None and before is not record.verdict:
+            why = f": {record.reason}" if record.reason else ""
+            text = f"{record.board} is {_words(record.verdict)} (was {_words(before)}){why}"
+            self.event("transition", f"board/{record.board}", text)
+
+    def boot(self, board: str, times: BootTimes) -> None:
+        """Tell how long a board took from power-on to each sign of life."""
+        seen = times.model_dump(exclude_none=True)
+        signs = ", ".join(f"{name.removesuffix('_s')} {value:.1f} s" for name, value in seen.items())
+        self.event(
+            "boot", f"board/{board}", f"{board} booted: {signs or 'nothing was seen of it'}", boot=times
+        )
+
+    def command(self, step: CommandStep) -> None:
+        """Keep a step of a command's life for the audit trail."""
+        self.event("command", step.target or "agent", f"{step.operator}: {step.text}"[:500], command=step)
+
+    def lifecycle(self, text: str) -> None:
+        """Tell that the agent itself starts or stops."""
+        self.event("lifecycle", "agent", text)
+
+    def event(self, event: str, subject: str, text: str, **more: object) -> None:
+        """Put an event on record."""
+        values = {
+            "at": self._clock.wall(),
+            "up": self._clock.up(),
+            "event": event,
+            "subject": subject,
+            "text": text,
+        }
+        self._put(EventRecord.model_validate(values | more))
+
+    async def refresh(
+        self, ports: Callable[[], Iterable[RelayRecord]], boards: Callable[[], Iterable[BoardRecord]]
+    ) -> None:
+        """Tell the current state of everything every minute, until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            for port in ports():
+                self._put(port)
+                self._retain_port(port)
+            for board in boards():
+                self._put(board)
+                self._retain_board(board)
+
+    def _retain_port(self, record: RelayRecord) -> None:
+        topic = self._topics.build(Kind.RELAY_STATE, agent=self._agent, relay=record.relay, port=record.port)
+        self._retain(topic, encode(PortState(record=record, text=describe_port(record))))
+
+    def _retain_board(self, record: BoardRecord) -> None:
+        topic = self._topics.build(Kind.BOARD_STATE, agent=self._agent, board=record.board)
+        self._retain(topic, encode(BoardState(record=record, text=describe_board(record))))
+
+
+def describe_port(record: RelayRecord) -> str:
+    """Return the state of a port for a person: "ON since 09:14:03, asked ON by ci-nightly"."""
+    text = f"{record.observed.upper()} since {_clock_time(record.since)}"
+    if record.asked is not Power.UNKNOWN:
+        text += f", asked {record.asked.upper()}" + (
+            f" by {record.switched_by}" if record.switched_by else ""
+        )
+    return f"{text}; {record.reason}"[:500] if record.reason else text
+
+
+def describe_board(record: BoardRecord) -> str:
+    """Return the verdict on a board for a person: "silent since 09:14:03: ssh no answer"."""
+    text = f"{_words(record.verdict)} since {_clock_time(record.since)}"
+    return f"{text}: {record.reason}"[:500] if record.reason else text
+
+
+def _words(verdict: Verdict) -> str:
+    return verdict.replace("_", " ")
+
+
+def _clock_time(micros: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(micros / 1e6))

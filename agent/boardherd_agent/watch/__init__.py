@@ -1,0 +1,1 @@
+"""What is true: of the test PC (sampling) and of its boards (probes, console, verdict)."""

@@ -1,0 +1,62 @@
+"""How long a boot takes, from power-on to each sign of life."""
+
+from __future__ import annotations
+
+from boardherd_agent.watch.boot_patterns import Stage
+from boardherd_agent.watch.evidence import Heard, Look
+from boardherd_shared.clock import seconds
+from boardherd_shared.records import BootTimes
+
+_STAGE_FIELD = {
+    Stage.UBOOT: "uboot_s",
+    Stage.KERNEL: "kernel_s",
+    Stage.LOGIN: "login_s",
+}
+_PROBE_FIELD = {"ping": "ping_s", "tcp": "tcp_s", "ssh": "ssh_s"}
+
+
+class BootTimer:
+    """Collects the first time of each sign since a power-on."""
+
+    def __init__(self) -> None:
+        self.began: int | None = None
+        """When the power went on, microseconds since the PC's boot; None while no boot is measured."""
+        self._first: dict[str, int] = {}
+
+    def start(self, up: int) -> None:
+        """Begin to measure at a power-on."""
+        self.began, self._first = up, {}
+
+    def cancel(self) -> None:
+        """Forget the boot: the power went off again."""
+        self.began, self._first = None, {}
+
+    def looked(self, look: Look) -> None:
+        """Take note of a probe's answer. A look that began before the power-on is not about this boot."""
+        name = _PROBE_FIELD.get(look.probe.partition("-")[0])
+        if name and look.answer == "yes" and self.began is not None and look.up >= self.began:
+            self._mark(name, look.ended)
+
+    def heard(self, heard: Heard) -> None:
+        """Take note of characters on the console."""
+        if self.began is None or heard.up < self.began:
+            return
+        self._mark("console_s", heard.up)
+        if heard.stage in _STAGE_FIELD:
+            self._mark(_STAGE_FIELD[heard.stage], heard.up)
+
+    def elapsed(self, up: int) -> float:
+        """Return the seconds from power-on to ``up``; 0 while no boot is measured."""
+        return 0.0 if self.began is None else seconds(up - self.began)
+
+    @property
+    def login_seen(self) -> bool:
+        """Whether the login prompt has come."""
+        return "login_s" in self._first
+
+    def times(self) -> BootTimes:
+        """Return what has been measured so far; nothing if no boot was."""
+        return BootTimes(**{name: round(self.elapsed(up), 3) for name, up in self._first.items()})
+
+    def _mark(self, name: str, up: int) -> None:
+        self._first[name] = min(up, self._first.get(name, up))

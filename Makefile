@@ -56,3 +56,8 @@ $(UV):
 tests/asyncapi/node_modules/ready: tests/asyncapi/package-lock.json
 	@cd tests/asyncapi && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
+
+$(PDUDAEMON)/ready: tests/integration/pdudaemon.txt | $(UV)
+	@$(UV) venv --quiet --clear $(PDUDAEMON)
+	@$(UV) pip install --quiet --python $(PDUDAEMON) --no-deps -r $<
+	@touch $@

@@ -20,8 +20,16 @@ CONTRACT: dict[Kind, tuple[type[BaseModel], str, str]] = {
     Kind.RESULT: (CommandStep, "agent", "One step of a command's life."),
     Kind.REPLY: (CommandStep, "agent", "The same step, mirrored to the operator who asked."),
     Kind.COMMAND: (Command, "operator", "A command to an agent. Never retained."),
-    Kind.BOARD_COMMAND: (Command, "operator", "A command to a board, whichever agent controls it. Never retained."),
-    Kind.COLLECTOR_STATUS: (messages.Status, "collector", "The collector is there; agents keep spooling while not."),
+    Kind.BOARD_COMMAND: (
+        Command,
+        "operator",
+        "A command to a board, whichever agent controls it. Never retained.",
+    ),
+    Kind.COLLECTOR_STATUS: (
+        messages.Status,
+        "collector",
+        "The collector is there; agents keep spooling while not.",
+    ),
     Kind.ACK: (messages.Ack, "collector", "What the database holds, said after the commit."),
     Kind.RESUME: (messages.Resume, "collector", "Answer to hello: which envelopes the database lacks."),
 }
@@ -54,7 +62,8 @@ def asyncapi(version: str) -> dict[str, Any]:
         "operations": {kind.value: _operation(kind) for kind in CONTRACT},
         "components": {
             "messages": {
-                model.__name__: {"payload": {"$ref": f"#/components/schemas/{model.__name__}"}} for model in _models()
+                model.__name__: {"payload": {"$ref": f"#/components/schemas/{model.__name__}"}}
+                for model in _models()
             },
             "schemas": schemas(),
         },
@@ -73,7 +82,9 @@ def schemas() -> dict[str, Any]:
 def _without_discriminators(schema: Any) -> Any:
     """Drop OpenAPI's ``discriminator`` objects: AsyncAPI gives that word another meaning."""
     if isinstance(schema, dict):
-        return {key: _without_discriminators(value) for key, value in schema.items() if key != "discriminator"}
+        return {
+            key: _without_discriminators(value) for key, value in schema.items() if key != "discriminator"
+        }
     return [_without_discriminators(item) for item in schema] if isinstance(schema, list) else schema
 
 

@@ -12,10 +12,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from asyncapi import CONTRACT, asyncapi, payload_schema  # noqa: E402
+from reference import configuration, metrics  # noqa: E402
 
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield each generated file, relative to ``docs/``, and what it shall contain."""
+    yield Path("configuration.md"), configuration()
+    yield Path("metrics.md"), metrics()
     yield Path("mqtt/asyncapi.json"), _json(asyncapi(version("boardherd-shared")))
     for model in dict.fromkeys(model for model, _, _ in CONTRACT.values()):
         yield Path(f"mqtt/schemas/{model.__name__}.json"), _json(payload_schema(model))
@@ -31,7 +34,7 @@ def main() -> None:
         target = HERE / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content, encoding="utf-8")
-        print(path)  # noqa: T201
+        print(path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -100,6 +101,7 @@ class Child:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
+                *_tied_to_us(),
                 sys.executable,
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -133,3 +135,9 @@ class Child:
         except OSError:
             lines = []
         return lines[-1] if lines else "it said nothing"
+
+
+def _tied_to_us() -> list[str]:
+    """Return the words before a command that make it end when this process dies, where the system can do that."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

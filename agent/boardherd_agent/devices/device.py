@@ -72,7 +72,7 @@ class Driver(Protocol):
         """Return for each port whether it is energised, as the device says now; raises DeviceError."""
         ...
 
-    async def set(self, port: int, energised: bool) -> None:  # noqa: FBT001
+    async def set(self, port: int, energised: bool) -> None:
         """Energise or release a port, and return when the device has acknowledged it; raises DeviceError."""
         ...
 
@@ -83,6 +83,6 @@ class Pulser(Protocol):
 
     max_pulse_s: float
 
-    async def pulse(self, port: int, energised: bool, seconds: float) -> None:  # noqa: FBT001
+    async def pulse(self, port: int, energised: bool, seconds: float) -> None:
         """Hold a state for ``seconds``, then go to the opposite one; returns when acknowledged, not when done."""
         ...

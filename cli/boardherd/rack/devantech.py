@@ -1,0 +1,388 @@
+"""A simulated Devantech ETH module: the binary and ASCII protocol on a real TCP port.
+
+It keeps the oddities that a client has to cope with. There is no framing: what arrives together counts as
+one command, and whatever follows the first command in it is lost. Opcodes it does not know get no answer at
+all. It serves five connections; a sixth is accepted and stays mute until an earlier one closes. A command
+takes a moment to act on, and is lost when the client closes before it is acknowledged. Pulses run on the
+module's own clock and end in the opposite state. Outputs are off after a reboot unless they are latched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+SERVED_CONNECTIONS = 5
+"""Connections that get answers; further ones are accepted and stay mute."""
+
+UNLOCK_S = 30.0
+"""A password unlocks its connection for this long after the last authorised command."""
+
+PULSE_UNIT_S = 0.1
+"""The unit of the time byte of a set command."""
+
+_OK, _FAIL = b"\x00", b"\x01"
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER for zero seconds: closing then sends RST instead of FIN."""
+
+Cause = Literal["command", "pulse", "reboot", "outside"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one type of module has."""
+
+    name: str
+    outputs: tuple[int, ...]
+    mask_bytes: int
+    input_bytes: int | None = None
+    """Length of the answer to the inputs command; None if the module never answers it."""
+
+
+MODELS: dict[int, Model] = {
+    18: Model("ETH002", (1, 2), 1),
+    19: Model("ETH008", tuple(range(1, 9)), 1),
+    20: Model("ETH484", (*range(1, 5), *range(9, 17)), 2, 2),
+    21: Model("ETH8020", tuple(range(1, 21)), 3, 4),
+    51: Model("ETH1620", tuple(range(1, 21)), 3),
+    52: Model("ETH1610", tuple(range(1, 11)), 2, 2),
+    54: Model("ETH24V008", tuple(range(1, 9)), 1, 1),
+}
+"""The modules that can be simulated, by module id."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One change of one output."""
+
+    port: int
+    energised: bool
+    at: float
+    """When, on the module's clock (monotonic seconds)."""
+    cause: Cause
+
+
+class DevantechModule:
+    """One module on one TCP port, alive inside ``async with``.
+
+    Its outputs survive connections, and its settings and faults may be changed at any time:
+
+    * ``delay``: seconds that every answer takes longer than usual;
+    * ``answer_fail``: set commands are answered with "fail" and not carried out;
+    * ``garble``: bytes sent in place of every answer, None to answer properly;
+    * :meth:`hang`, :meth:`dead`, :meth:`reboot` and :meth:`heal`.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        module_id: int = 19,
+        hardware: int = 2,
+        firmware: int = 28,
+        mac: str = "00:04:A3:00:00:01",
+        password: str | None = None,
+        volts: float = 12.0,
+        process_delay: float = 0.002,
+        on_change: Callable[[int, bool, float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Describe a module; it is switched on by entering its context.
+
+        Args:
+            host: address to listen on.
+            port: TCP port, 0 for a free one; the attribute ``port`` tells which, and it stays the same.
+            module_id: which of :data:`MODELS` it is.
+            hardware: hardware version it reports.
+            firmware: firmware version it reports.
+            mac: hardware address it reports.
+            password: ASCII password that set commands need, None for none.
+            volts: supply voltage it reports.
+            process_delay: seconds between the arrival of a command and acting on it.
+            on_change: called with port, energised and monotonic time at each change of an output.
+            clock: the module's clock in seconds.
+            sleep: how the module waits for the end of a pulse.
+        """
+        self.model = MODELS[module_id]
+        self.host, self.port = host, port
+        self.module_id, self.hardware, self.firmware = module_id, hardware, firmware
+        self.mac, self.password, self.volts = mac, password, volts
+        self.process_delay, self.delay = process_delay, 0.0
+        self.answer_fail = False
+        self.garble: bytes | None = None
+        self.inputs = 0
+        self.transitions: list[Transition] = []
+        self.commands: deque[bytes] = deque(maxlen=1000)
+        """What arrived last, one entry for each received chunk, unanswered ones included."""
+        self.connections_max = 0
+        """The most connections that were open at once."""
+        self.clock = clock
+        self._sleep = sleep
+        self._on_change = on_change
+        self._outputs = dict.fromkeys(self.model.outputs, False)
+        self._connections: list[_Connection] = []
+        self._inbox: asyncio.Queue[tuple[_Connection, bytes]] = asyncio.Queue()
+        self._pulses: dict[int, asyncio.Task[None]] = {}
+        self._server: asyncio.Server | None = None
+        self._firmware_task: asyncio.Task[None] | None = None
+        self._hung = False
+
+    async def __aenter__(self) -> Self:
+        await self._listen()
+        self._firmware_task = asyncio.create_task(self._run(), name=f"devantech module :{self.port}")
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        tasks = [*self._pulses.values()]
+        if self._firmware_task is not None:
+            tasks.append(self._firmware_task)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._unplug()
+
+    @property
+    def outputs(self) -> dict[int, bool]:
+        """For each output that exists whether it is energised, as a copy."""
+        return dict(self._outputs)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now, mute ones included."""
+        return len(self._connections)
+
+    def switch(self, port: int, energised: bool) -> None:
+        """Switch an output behind every client's back, as the module's web page or an input would."""
+        self._end_pulse(port)
+        self._change(port, energised, "outside")
+
+    async def hang(self) -> None:
+        """Keep every connection, accept new ones, and neither act nor answer until :meth:`heal`."""
+        self._hung = True
+
+    async def dead(self) -> None:
+        """Reset all connections and refuse new ones until :meth:`heal`; the outputs stay as they are."""
+        await self._unplug()
+
+    async def reboot(self, *, latched: bool = False, seconds: float = 0.2) -> None:
+        """Reset all connections, drop the outputs unless ``latched``, and return when it is back."""
+        await self._unplug()
+        for port in self._outputs:
+            self._end_pulse(port)
+            if not latched:
+                self._change(port, False, "reboot")
+        await asyncio.sleep(seconds)
+        await self.heal()
+
+    async def heal(self) -> None:
+        """End every fault; commands that came during a hang stay lost."""
+        self._hung = self.answer_fail = False
+        self.delay, self.garble = 0.0, None
+        if self._server is None:
+            await self._listen()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _unplug(self) -> None:
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        for connection in self._connections:
+            connection.reset()
+        await server.wait_closed()
+
+    def opened(self, connection: _Connection) -> None:
+        """Take a new connection in; called by the connection itself."""
+        self._connections.append(connection)
+        self.connections_max = max(self.connections_max, len(self._connections))
+
+    def closed(self, connection: _Connection) -> None:
+        """Free the place of a connection whose peer has gone; called by the connection itself."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    def received(self, connection: _Connection, chunk: bytes) -> None:
+        """Queue what arrived for the firmware; lost if the connection is mute or the module hangs."""
+        self.commands.append(chunk)
+        if not self._hung and connection in self._connections[:SERVED_CONNECTIONS]:
+            self._inbox.put_nowait((connection, chunk))
+
+    async def _run(self) -> None:
+        """Work off one command after the other, as the module's single processor does."""
+        while True:
+            connection, chunk = await self._inbox.get()
+            await asyncio.sleep(self.process_delay + self.delay)
+            if self._hung or connection not in self._connections:
+                continue
+            answer = self._execute(connection, chunk)
+            if answer:
+                connection.send(answer if self.garble is None else self.garble)
+
+    def _execute(self, connection: _Connection, chunk: bytes) -> bytes:
+        """Carry out the first command in ``chunk`` and return the answer, empty for none."""
+        match chunk[0]:
+            case 0x20 | 0x21 | 0x23:
+                return self._set(connection, chunk)
+            case 0x79 | 0x7A | 0x7B:
+                return self._password(connection, chunk)
+            case 0x3A:
+                self._ascii(chunk)
+                return b""
+            case opcode:
+                return self._report(opcode)
+
+    def _report(self, opcode: int) -> bytes:
+        """Answer the commands that only read."""
+        match opcode:
+            case 0x10:
+                return bytes([self.module_id, self.hardware, self.firmware])
+            case 0x24:
+                mask = sum(1 << (port - 1) for port, energised in self._outputs.items() if energised)
+                return mask.to_bytes(self.model.mask_bytes, "little")
+            case 0x25 if self.model.input_bytes is not None:
+                return self.inputs.to_bytes(self.model.input_bytes, "big")
+            case 0x77:
+                return bytes.fromhex(self.mac.replace(":", "").replace("-", ""))
+            case 0x78:
+                return bytes([round(self.volts * 10)])
+            case _:
+                return b""
+
+    def _set(self, connection: _Connection, chunk: bytes) -> bytes:
+        """Set one output, with an optional pulse, or all; a command cut short gets no answer."""
+        arguments = chunk[1 : 1 + self.model.mask_bytes] if chunk[0] == 0x23 else chunk[1:3]
+        if len(arguments) < (self.model.mask_bytes if chunk[0] == 0x23 else 2):
+            return b""
+        if self.answer_fail or not self._authorised(connection):
+            return _FAIL
+        if chunk[0] == 0x23:
+            bits = int.from_bytes(arguments, "little")
+            for port in self._outputs:
+                self._switch(port, bool(bits >> (port - 1) & 1), 0)
+            return _OK
+        port, pulse = arguments
+        if port not in self._outputs:
+            return _FAIL
+        self._switch(port, chunk[0] == 0x20, pulse)
+        return _OK
+
+    def _ascii(self, chunk: bytes) -> None:
+        """Carry out ``:DOA,<n>,<t>[,<password>]`` or ``:DOI``; anything malformed is ignored."""
+        verb, *fields = chunk.decode("ascii", "replace").strip("\r\n,").split(",")
+        if verb not in {":DOA", ":DOI"} or len(fields) < 2 or not all(f.isdecimal() for f in fields[:2]):
+            return
+        port, pulse = int(fields[0]), int(fields[1])
+        password = fields[2] if len(fields) > 2 else None
+        if (
+            port in self._outputs
+            and pulse <= 255
+            and not self.answer_fail
+            and self.password in {None, password}
+        ):
+            self._switch(port, verb == ":DOA", pulse)
+
+    def _password(self, connection: _Connection, chunk: bytes) -> bytes:
+        """Log in (1 is right and 2 wrong, unlike everywhere else), say how long that holds, or log out."""
+        if chunk[0] == 0x7B:
+            connection.unlocked_until = -math.inf
+            return _OK
+        if chunk[0] == 0x79:
+            if self.password is not None and chunk[1:] != self.password.encode("ascii"):
+                return b"\x02"
+            connection.unlocked_until = self.clock() + UNLOCK_S
+            return b"\x01"
+        if self.password is None:
+            return b"\xff"
+        left = connection.unlocked_until - self.clock()
+        return bytes([math.ceil(left)]) if self._authorised(connection) else b"\x00"
+
+    def _authorised(self, connection: _Connection) -> bool:
+        if self.password is None:
+            return True
+        if connection.unlocked_until <= self.clock():
+            return False
+        connection.unlocked_until = self.clock() + UNLOCK_S
+        return True
+
+    def _switch(self, port: int, energised: bool, pulse: int) -> None:
+        self._end_pulse(port)
+        self._change(port, energised, "command")
+        if pulse:
+            self._pulses[port] = asyncio.create_task(
+                self._pulse(port, energised, pulse * PULSE_UNIT_S), name=f"pulse of port {port}"
+            )
+
+    async def _pulse(self, port: int, energised: bool, seconds: float) -> None:
+        await self._sleep(seconds)
+        del self._pulses[port]
+        self._change(port, not energised, "pulse")
+
+    def _end_pulse(self, port: int) -> None:
+        if pulse := self._pulses.pop(port, None):
+            pulse.cancel()
+
+    def _change(self, port: int, energised: bool, cause: Cause) -> None:
+        if self._outputs[port] == energised:
+            return
+        self._outputs[port] = energised
+        now = self.clock()
+        self.transitions.append(Transition(port, energised, now, cause))
+        if self._on_change is not None:
+            self._on_change(port, energised, now)
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection: hands chunks to the module exactly as they arrive."""
+
+    def __init__(self, module: DevantechModule) -> None:
+        self._module = module
+        self._transport: asyncio.Transport | None = None
+        self.unlocked_until = -math.inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the new connection."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._module.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what one segment brought."""
+        self._module.received(self, data)
+
+    def eof_received(self) -> None:
+        """Give up the place at once: the peer has closed, its commands are lost."""
+        self._module.closed(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give up the place after a reset."""
+        del exc
+        self._module.closed(self)
+
+    def send(self, answer: bytes) -> None:
+        """Send an answer."""
+        assert self._transport is not None
+        self._transport.write(answer)
+
+    def reset(self) -> None:
+        """End the connection with RST."""
+        assert self._transport is not None
+        with contextlib.suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()

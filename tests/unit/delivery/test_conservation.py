@@ -1,0 +1,169 @@
+"""The spool under every order of events: nothing vanishes without a word, nothing is stored twice."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from boardherd_agent.delivery.envelopes import Spooled
+from boardherd_agent.delivery.store import Limits, SpoolStore
+from boardherd_shared.messages import Envelope, decode, digest
+from boardherd_shared.records import EventRecord, HostRecord, Record
+from support.delivery import Database, HandClock, event, host
+
+BOUND = 256 * 1024
+WORK_SPACE = 128 * 1024
+"""What one operation of this test may add before the bound is looked at again."""
+
+
+class Conservation(RuleBasedStateMachine):
+    """A spool and a database with a lossy line between them, restarts, clones and restored backups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="boardherd-spool-"))
+        self.clock = HandClock()
+        self.machine = 1
+        self.spool = self.opened()
+        self.database = Database()
+        self.sent: list[Spooled] = []
+        self.accepted = 0
+        self.contents: dict[tuple[str, int], list[Record]] = {}
+        self.last: dict[str, int] = {}
+        self.seen = 0
+
+    def opened(self) -> SpoolStore:
+        limits = Limits(max_bytes=BOUND, max_age_s=3600, ballast_bytes=0)
+        return SpoolStore(
+            self.directory, agent="pc-01", clock=self.clock, limits=limits, machine=f"m{self.machine}"
+        )
+
+    @rule(count=st.integers(1, 60))
+    def samples(self, count: int) -> None:
+        self.spool.append("samples", [host(self.accepted + n, self.clock) for n in range(count)])
+        self.accepted += count
+
+    @rule(count=st.integers(1, 60))
+    def events(self, count: int) -> None:
+        tags = range(self.accepted, self.accepted + count)
+        self.spool.append("events", [event(str(tag), self.clock, padding=300) for tag in tags])
+        self.accepted += count
+
+    @rule(newest=st.booleans(), times=st.integers(1, 10))
+    def send(self, newest: bool, times: int) -> None:
+        for _ in range(times):
+            busy = [envelope.key for envelope in self.sent]
+            envelope = self.spool.newest(busy) if newest else self.spool.oldest(busy)
+            if envelope:
+                self.sent.append(envelope)
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), ack_lost=st.booleans())
+    def store(self, data: st.DataObject, ack_lost: bool) -> None:
+        envelope = self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
+        self.database.take(envelope.payload)
+        if not ack_lost:
+            self.spool.acknowledge([envelope.key])
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def conflict(self, data: st.DataObject) -> None:
+        envelope = self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
+        if envelope.key not in self.database.stored:
+            self.spool.refuse(envelope.key, digest(envelope.payload), "conflict")
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def park(self) -> None:
+        self.spool.park(self.sent.pop().key)
+
+    @rule()
+    def hello(self) -> None:
+        self.spool.resume({info.stream: self.database.missing(info) for info in self.spool.describe()})
+
+    @rule(seconds=st.integers(1, 2000))
+    def time_passes(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.spool.tidy()
+
+    @rule(reboot=st.booleans(), moved=st.booleans())
+    def restart(self, reboot: bool, moved: bool) -> None:
+        self.spool.close()
+        self.sent.clear()
+        if reboot:
+            self.clock = HandClock(boot=self.clock.boot + "+", now=1_000_000)
+        self.machine += moved
+        self.spool = self.opened()
+
+    @invariant()
+    def numbers_have_no_gaps(self) -> None:
+        """Learn which records each new envelope carries; a number that was skipped or reused shows here."""
+        for row, stream, seq, payload in self._rows(self.seen):
+            key = (stream, seq)
+            assert key not in self.contents, "a number was given twice"
+            assert seq == self.last.get(stream, 0) + 1, "a number was skipped"
+            self.contents[key] = [r for r in decode(Envelope, payload).records if not is_loss(r)]
+            self.last[stream] = seq
+            self.seen = row
+
+    def _rows(self, after: int) -> list[tuple[int, str, int, bytes]]:
+        assert self.spool._disk
+        return self.spool._disk._db.execute(
+            "SELECT envelopes.id, streams.stream, seq, payload FROM envelopes"
+            " JOIN streams ON streams.id = envelopes.stream WHERE envelopes.id > ? ORDER BY envelopes.id",
+            (after,),
+        ).fetchall()
+
+    @invariant()
+    def the_bound_holds(self) -> None:
+        """DEL-4."""
+        assert self.spool.figures().bytes <= BOUND + WORK_SPACE
+
+    @invariant()
+    def the_figures_are_true(self) -> None:
+        assert self.spool._disk
+        rows = self.spool._disk._db.execute("SELECT state, count(*) FROM envelopes GROUP BY state")
+        count = dict(rows.fetchall())
+        figures = self.spool.figures()
+        assert figures.pending == count.get("pending", 0)
+        assert figures.acknowledged == count.get("acknowledged", 0)
+        assert figures.parked == count.get("parked", 0)
+
+    def teardown(self) -> None:
+        """DEL-1: when all has been sent, each record is stored once or its envelope declared lost, by exact count."""
+        self.restart(reboot=False, moved=False)
+        while envelope := self.spool.oldest(()):
+            self.database.take(envelope.payload)
+            self.spool.acknowledge([envelope.key])
+        self.numbers_have_no_gaps()
+        assert self.spool.figures().parked == 0
+        stored = self.database.tags()
+        assert max(stored.values(), default=1) == 1, "stored twice"
+        told = {
+            n for o in self.database.learned() for n in ((o.stream, s) for s in range(o.first, o.last + 1))
+        }
+        home = {tag_of(record): key for key, records in self.contents.items() for record in records}
+        for tag in map(str, range(self.accepted)):
+            assert tag in stored or home[tag] in told, f"{tag} vanished without a word"
+        for loss in self.database.learned():
+            carried = [self.contents[loss.stream, seq] for seq in range(loss.first, loss.last + 1)]
+            assert loss.records == sum(map(len, carried)), "a loss is not counted exactly"
+        self.spool.close()
+        shutil.rmtree(self.directory)
+
+
+def is_loss(record: Record) -> bool:
+    return isinstance(record, EventRecord) and record.event == "loss"
+
+
+def tag_of(record: Record) -> str:
+    return str(record.thread_count) if isinstance(record, HostRecord) else getattr(record, "subject", "")
+
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

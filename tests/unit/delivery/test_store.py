@@ -1,0 +1,291 @@
+"""The spool on a disk that fails in every way it can be made to."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boardherd_agent.delivery.files import SpoolBusyError
+from boardherd_agent.delivery.store import Limits, SpoolStore
+from support.delivery import Database, HandClock, event, host
+
+MIB = 1024 * 1024
+SMALL = Limits(max_bytes=16 * MIB, ballast_bytes=256 * 1024)
+
+
+def opened(directory: Path, clock: HandClock | None = None, limits: Limits = SMALL) -> SpoolStore:
+    return SpoolStore(directory, agent="pc-01", clock=clock or HandClock(), limits=limits, machine="m")
+
+
+def drain(spool: SpoolStore, database: Database) -> None:
+    while envelope := spool.oldest(()):
+        database.take(envelope.payload)
+        assert spool.acknowledge([envelope.key])
+
+
+def everything(directory: Path) -> Database:
+    """Return what a database gets from the spool in ``directory``."""
+    database = Database()
+    spool = opened(directory)
+    drain(spool, database)
+    spool.close()
+    return database
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("only root on Linux can mount a tmpfs to fill")
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=False, capture_output=True
+    )
+    if done.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {done.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_second_agent_is_refused_in_words(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    with pytest.raises(SpoolBusyError, match=rf"another agent uses this spool \(process {os.getpid()}\)"):
+        opened(tmp_path)
+    spool.close()
+    opened(tmp_path).close()
+
+
+APPENDER = """
+import sys
+from pathlib import Path
+from support.delivery import HandClock, event, host
+from boardherd_agent.delivery.store import Limits, SpoolStore
+spool = SpoolStore(Path(sys.argv[1]), agent="pc-01", clock=HandClock(), limits=Limits(ballast_bytes=0), machine="m")
+number = int(sys.argv[2])
+while True:
+    spool.append("events", [event(f"t{number}", padding=300)])
+    sys.stdout.write(f"t{number}\\n")
+    sys.stdout.flush()
+    number += 1
+    if number % 7 == 0 and (envelope := spool.oldest(())):
+        spool.acknowledge([envelope.key])
+"""
+
+
+def test_kill_9_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
+    """DEL-1: what append returned for is there after the process was killed in the middle of its work."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    accepted: list[str] = []
+    wait = random.Random(7)
+    for life in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", APPENDER, tmp_path, str(life * 1_000_000)],
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        assert process.stdout
+        accepted += [process.stdout.readline().strip() for _ in range(wait.randint(5, 60))]
+        process.send_signal(signal.SIGKILL)
+        accepted += process.stdout.read().split()  # said before it died, so accepted too
+        process.stdout.close()
+        process.wait(10)
+    assert accepted[0]
+    spool = opened(tmp_path)
+    (info,) = spool.describe()
+    database = Database()
+    spool.resume({info.stream: info.retained})
+    drain(spool, database)
+    assert info.retained == ((1, info.last),), "numbers without a gap"
+    stored = database.tags()
+    assert [tag for tag in accepted if stored[tag] != 1] == []
+    assert sum(stored.values()) <= len(accepted) + 4, "one unconfirmed record a life at most"
+    spool.close()
+
+
+DAMAGES = {
+    "header": lambda data: b"garbage!" * 2 + data[16:],
+    "first page": lambda data: os.urandom(4096) + data[4096:],
+    "middle": lambda data: data[: len(data) // 2] + os.urandom(8192) + data[len(data) // 2 + 8192 :],
+    "truncated": lambda data: data[: len(data) // 3],
+    "empty": lambda data: b"",
+    "random": lambda data: os.urandom(len(data)),
+    "not ours": lambda data: b"hello, I am a text file\n" * 300,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_spool_is_put_aside_and_work_goes_on(tmp_path: Path, damage: str) -> None:
+    """DEL-1: what can be read is saved, the rest is declared lost if its range is known, and it is said."""
+    spool = opened(tmp_path)
+    (old,) = spool.describe()
+    for n in range(300):
+        spool.append("events", [event(f"t{n}", padding=400)])
+    spool.close()
+    file = tmp_path / "spool.db"
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+
+    spool = opened(tmp_path)
+    spool.append("events", [event("after")])
+    assert spool.describe()[-1].stream != old.stream
+    assert not spool.figures().volatile
+    database = Database()
+    drain(spool, database)
+    tags = database.tags()
+    assert tags["after"] == 1
+    assert max(tags.values()) == 1
+    assert any(b"the spool was damaged" in payload for payload in database.stored.values())
+    saved = {seq for stream, seq in database.stored if stream == old.stream}
+    if damage in {"middle", "truncated"}:
+        assert saved, "whole pages were readable"
+        for n in range(min(saved), 301):
+            assert (old.stream, n) in database.stored or database.is_lost(old.stream, n)
+    assert len(list((tmp_path / "quarantine").glob("*.db"))) == 1
+    spool.close()
+    assert everything(tmp_path).stored == {}, "the next start finds a sound spool"
+
+
+def test_the_quarantine_keeps_the_newest_two(tmp_path: Path) -> None:
+    for n in range(4):
+        spool = opened(tmp_path)
+        spool.append("events", [event("a")])
+        spool.close()
+        (tmp_path / "spool.db").write_bytes(b"damage %d" % n * 100)
+    opened(tmp_path).close()
+    kept = sorted((tmp_path / "quarantine").glob("*.db"))
+    assert [path.read_bytes()[:8] for path in kept] == [b"damage 2", b"damage 3"]
+
+
+def test_damage_found_while_running_is_put_aside_too(tmp_path: Path) -> None:
+    """DEL-1: the spool does not crash and does not stop."""
+    spool = opened(tmp_path)
+    for n in range(200):
+        spool.append("events", [event(f"t{n}", padding=400)])
+    assert spool._disk
+    spool._disk._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    data = bytearray((tmp_path / "spool.db").read_bytes())
+    data[4096:] = os.urandom(len(data) - 4096)
+    with (tmp_path / "spool.db").open("r+b") as file:
+        file.write(data)
+    spool._disk._db.execute("PRAGMA shrink_memory")
+    spool.append("events", [event("after")])
+    database = Database()
+    drain(spool, database)
+    spool.append("events", [event("later")])
+    drain(spool, database)
+    assert database.tags()["after"] == database.tags()["later"] == 1
+    assert not spool.figures().volatile
+    spool.close()
+
+
+@pytest.mark.parametrize("place", ["a-file/spool", "/proc/spool"])
+def test_without_a_writable_directory_records_are_kept_in_memory_and_it_is_said(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "a-file").write_text("in the way")
+    clock = HandClock()
+    spool = opened(tmp_path / place, clock)
+    assert spool.figures().volatile
+    assert spool.figures().trouble
+    spool.append("events", [event("a")])
+    assert [info.volatile for info in spool.describe()] == [True]
+    database = Database()
+    drain(spool, database)
+    assert database.tags() == {"a": 1}
+    clock.advance(60)
+    spool.tidy()
+    spool.close()
+
+
+def test_a_read_only_disk_is_survived_and_left_for_the_disk_when_it_is_back(tiny_disk: Path) -> None:
+    clock = HandClock()
+    spool = opened(tiny_disk, clock)
+    spool.append("events", [event("before")])
+    spool.close()
+    subprocess.run(["mount", "-o", "remount,ro", tiny_disk], check=True)
+    spool = opened(tiny_disk, clock)
+    spool.append("events", [event("meanwhile")])
+    assert spool.figures().volatile
+    subprocess.run(["mount", "-o", "remount,rw", tiny_disk], check=True)
+    clock.advance(60)
+    spool.tidy()
+    spool.append("events", [event("after")])
+    assert not spool.figures().volatile
+    assert [info.volatile for info in spool.describe()] == [False, True]
+    database = Database()
+    drain(spool, database)
+    assert database.tags() == {"before": 1, "meanwhile": 1, "after": 1}
+    spool.tidy()
+    assert [info.volatile for info in spool.describe()] == [False], "the drained stand-in is gone"
+    assert spool.accepted() == {"event": 3 - 1}
+    spool.close()
+
+
+def test_a_disk_filled_by_somebody_else(tiny_disk: Path) -> None:
+    """DEL-1: the reserve lets the spool drain, records go to memory meanwhile, and back when there is room."""
+    clock = HandClock()
+    spool = opened(tiny_disk / "spool", clock)
+    assert (tiny_disk / "spool" / "spool.ballast").exists()
+    accepted = 0
+    for n in range(100):
+        spool.append("events", [event(f"t{n}", padding=500)])
+        accepted += 1
+    filler = tiny_disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
+    while not spool.figures().volatile:
+        spool.append("events", [event(f"t{accepted}", padding=500)])
+        accepted += 1
+        assert accepted < 20_000, "the disk is never full"
+    assert (tiny_disk / "spool" / "spool.ballast").exists(), "the reserve is for draining"
+    for _ in range(10):
+        spool.append("events", [event(f"t{accepted}")])
+        accepted += 1
+    database = Database()
+    for _ in range(accepted // 2):
+        envelope = spool.oldest(())
+        assert envelope
+        database.take(envelope.payload)
+        assert spool.acknowledge([envelope.key]), "a full disk must not stop the draining"
+    filler.unlink()
+    clock.advance(60)
+    spool.tidy()
+    spool.append("events", [event(f"t{accepted}")])
+    accepted += 1
+    assert not spool.figures().volatile
+    drain(spool, database)
+    assert database.tags() == {f"t{n}": 1 for n in range(accepted)}
+    spool.tidy()
+    assert (tiny_disk / "spool" / "spool.ballast").exists()
+    spool.close()
+
+
+def test_the_figures_are_what_the_tables_say(tmp_path: Path) -> None:
+    clock = HandClock()
+    spool = opened(tmp_path, clock)
+    keys = [spool.append("samples", [host(n)])[0] for n in range(10)]
+    spool.acknowledge(keys[:3])
+    spool.park(keys[3])
+    clock.advance(30)
+    figures = spool.figures()
+    assert (figures.pending, figures.acknowledged, figures.parked) == (6, 3, 1)
+    assert figures.oldest_age_s == pytest.approx(30)
+    assert figures.bytes > 0
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as raw:
+        counted = dict(raw.execute("SELECT state, count(*) FROM envelopes GROUP BY state"))
+    raw.close()
+    assert counted == {"pending": 6, "acknowledged": 3, "parked": 1}

@@ -1,0 +1,301 @@
+"""The worker's policy, on a device made by hand: turns, deadlines, retries, read-back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from itertools import repeat
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from boardherd_agent.devices.device import (
+    DeviceError,
+    DeviceGarbled,
+    DeviceOffline,
+    DeviceRefused,
+    Identity,
+)
+from boardherd_agent.devices.worker import PortStatus, PortUse, RelayWorker, Switched, Timing
+from boardherd_shared.clock import SystemClock
+from boardherd_shared.inventory import RelayConfig
+from boardherd_shared.records import Power
+
+ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
+PROMPT = Timing(operation=60, read_back=(0, 0, 0), backoff=lambda: repeat(0.0))
+
+
+class Module:
+    """The device: its outputs, what it was asked, and the failures it has in store."""
+
+    def __init__(self) -> None:
+        self.outputs = dict.fromkeys(range(1, 9), False)
+        self.identity = Identity("TEST8", "1", "2", port_count=8)
+        self.calls: list[str] = []
+        self.failures: dict[str, list[BaseException]] = {}
+        self.open = self.open_max = self.inside = 0
+        self.ignores_sets = False
+        self.lag = 0
+        """How many readings after a set still show the state before."""
+        self.lagging: list[dict[int, bool]] = []
+        self.gate: asyncio.Event | None = None
+        self.waiting = asyncio.Event()
+
+    def fail(self, call: str, *errors: BaseException) -> None:
+        self.failures.setdefault(call, []).extend(errors)
+
+    async def called(self, call: str) -> None:
+        self.calls.append(call)
+        self.inside += 1
+        assert self.inside == 1, "two operations at once"
+        try:
+            await asyncio.sleep(0)
+            if self.gate is not None and call.startswith("set"):
+                self.waiting.set()
+                await self.gate.wait()
+            if errors := self.failures.get(call.split(maxsplit=1)[0]):
+                raise errors.pop(0)
+        finally:
+            self.inside -= 1
+
+
+class ModuleDriver:
+    """A driver of that device, by the contract."""
+
+    def __init__(self, module: Module) -> None:
+        self._module = module
+        self.identity = module.identity
+
+    async def __aenter__(self) -> Self:
+        await self._module.called("open")
+        self._module.open += 1
+        self._module.open_max = max(self._module.open_max, self._module.open)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._module.open -= 1
+
+    async def read(self) -> Mapping[int, bool]:
+        await self._module.called("read")
+        if self._module.lagging:
+            return self._module.lagging.pop()
+        return dict(self._module.outputs)
+
+    async def set(self, port: int, energised: bool) -> None:
+        await self._module.called(f"set {port} {energised}")
+        self._module.lagging = [dict(self._module.outputs)] * self._module.lag
+        if not self._module.ignores_sets:
+            self._module.outputs[port] = energised
+
+
+class Bench:
+    """A module, its worker, and what the worker told."""
+
+    def __init__(self, timing: Timing = PROMPT, **config: object) -> None:
+        self.module = Module()
+        self.told: list[PortStatus] = []
+        self.worker = RelayWorker(
+            "eth-1",
+            RelayConfig.model_validate(config),
+            lambda: ModuleDriver(self.module),
+            {3: PortUse("evm-07", expected="on"), 4: PortUse("evm-08", polarity="NC")},
+            SystemClock(),
+            self.told.append,
+            timing=timing,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.worker.run(), name="worker under test")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def until(self, observed: Power) -> None:
+        async with asyncio.timeout(10):
+            while self.worker.status(3).observed is not observed:  # noqa: ASYNC110 - as an onlooker would
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_a_switch_measures_before_and_after(bench: Bench) -> None:
+    assert await bench.worker.switch(3, ON, by="ops1") == Switched(OFF, ON)
+    assert bench.module.calls == ["open", "read", "set 3 True", "read"]
+    status = bench.worker.status(3)
+    assert (status.observed, status.asked, status.switched_by, status.switch_count) == (ON, ON, "ops1", 1)
+    assert (status.reason, status.module) == ("", "TEST8 hardware 1 firmware 2")
+    assert bench.worker.online
+    assert bench.worker.last_answer is not None
+
+
+async def test_polarity_is_applied_on_the_way_out_and_in(bench: Bench) -> None:
+    assert await bench.worker.switch(4, OFF, by="ops1") == Switched(ON, OFF)
+    assert "set 4 True" in bench.module.calls
+    assert await bench.worker.read(4) is OFF
+
+
+async def test_a_port_that_follows_late_is_waited_for(bench: Bench) -> None:
+    bench.module.lag = 2
+    assert await bench.worker.switch(3, ON, by="ops1") == Switched(OFF, ON)
+    assert bench.module.calls == ["open", "read", "set 3 True", "read", "read", "read"]
+    assert bench.worker.status(3).reason == ""
+
+
+async def test_a_port_that_does_not_follow_is_reported_as_measured(bench: Bench) -> None:
+    bench.module.ignores_sets = True
+    assert await bench.worker.switch(3, ON, by="ops1") == Switched(OFF, OFF)
+    status = bench.worker.status(3)
+    assert (status.asked, status.observed) == (ON, OFF)
+    assert status.reason == "asked on, but the module still says off"
+    await bench.worker.read(3)
+    assert bench.worker.status(3).reason == "asked on, but the module still says off"
+
+
+@pytest.mark.parametrize("error", [DeviceOffline("reset"), DeviceGarbled("55")])
+async def test_an_absolute_set_is_tried_once_more_on_a_fresh_connection(error: DeviceError) -> None:
+    bench = Bench()
+    bench.module.fail("set", error)
+    assert await bench.worker.switch(3, ON, by="ops1") == Switched(OFF, ON)
+    assert bench.module.calls == ["open", "read", "set 3 True", "open", "set 3 True", "read"]
+    assert bench.worker.status(3).switch_count == 1
+    assert bench.module.open_max == 1
+
+
+async def test_a_second_failure_is_final_and_leaves_every_port_unknown(bench: Bench) -> None:
+    bench.module.fail("set", DeviceOffline("gone"), DeviceOffline("still gone"))
+    with pytest.raises(DeviceOffline, match="still gone"):
+        await bench.worker.switch(3, ON, by="ops1")
+    assert bench.module.calls.count("set 3 True") == 2
+    assert (bench.worker.status(3).observed, bench.worker.status(3).reason) == (UNKNOWN, "still gone")
+    assert bench.worker.status(4).observed is UNKNOWN
+    assert (bench.worker.online, bench.worker.trouble, bench.module.open) == (False, "still gone", 0)
+
+
+async def test_a_refusal_is_not_retried_and_keeps_the_connection(bench: Bench) -> None:
+    bench.module.fail("set", DeviceRefused("locked by its front panel"))
+    with pytest.raises(DeviceRefused):
+        await bench.worker.switch(3, ON, by="ops1")
+    assert bench.module.calls.count("set 3 True") == 1
+    assert bench.module.open == 1
+    status = bench.worker.status(3)
+    assert (status.asked, status.observed) == (ON, OFF)
+    assert status.reason == "locked by its front panel"
+
+
+async def test_a_toggle_becomes_an_absolute_set_against_the_state_just_read(bench: Bench) -> None:
+    await bench.worker.read(3)
+    bench.module.outputs[3] = True  # behind the worker's back
+    assert await bench.worker.toggle(3, by="ops1") == Switched(ON, OFF)
+    bench.module.fail("set", DeviceOffline("reset"))
+    assert await bench.worker.toggle(3, by="ops1") == Switched(OFF, ON)
+    assert bench.module.calls.count("set 3 True") == 2
+
+
+async def test_a_toggle_of_an_unknown_state_is_refused(bench: Bench) -> None:
+    bench.module.fail("open", DeviceOffline("no route"))
+    with pytest.raises(DeviceRefused, match="unknown: no route"):
+        await bench.worker.toggle(3, by="ops1")
+    assert not any(call.startswith("set") for call in bench.module.calls)
+    assert not bench.worker.online
+
+
+async def test_a_port_of_nobody_here_is_refused_without_asking_the_device(bench: Bench) -> None:
+    with pytest.raises(DeviceRefused, match="eth-1:5"):
+        await bench.worker.switch(5, ON, by="ops1")
+    assert bench.module.calls == []
+    assert bench.worker.status(5).observed is UNKNOWN
+
+
+async def test_toggles_take_turns(bench: Bench) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(bench.worker.toggle(3, by="ops1"), name=f"toggle {n}") for n in range(4)]
+    assert [task.result().before for task in tasks] == [OFF, ON, OFF, ON]
+    assert bench.worker.status(3).switch_count == 4
+
+
+async def test_an_operation_that_hangs_ends_at_its_deadline() -> None:
+    bench = Bench(replace(PROMPT, operation=0.01))
+    bench.module.gate = asyncio.Event()
+    with pytest.raises(DeviceOffline, match=r"within 0\.01 s"):
+        await bench.worker.switch(3, ON, by="ops1")
+    assert bench.module.open == 0
+    assert bench.worker.status(3).observed is UNKNOWN
+
+
+async def test_a_cancelled_switch_closes_the_device_and_is_looked_after() -> None:
+    """CMD-3: after an interruption nobody claims to know what the port does, until it has been read."""
+    bench = Bench(poll=3600)
+    async with bench.running():
+        await bench.until(OFF)
+        bench.module.gate = asyncio.Event()
+        task = asyncio.create_task(bench.worker.switch(3, ON, by="ops1"), name="switch to be cancelled")
+        await bench.module.waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert bench.module.open == 0
+        assert (bench.worker.status(3).observed, bench.worker.status(3).reason) == (
+            UNKNOWN,
+            "interrupted while switching",
+        )
+        await bench.until(OFF)  # at once, long before the next poll
+    assert bench.module.open_max == 1
+
+
+async def test_the_loop_outlives_every_failure_of_the_device() -> None:
+    bench = Bench(poll=0.2)
+    bench.module.fail("open", DeviceOffline("refused"), DeviceGarbled("nonsense"))
+    bench.module.fail("read", DeviceRefused("busy"), DeviceGarbled("more nonsense"))
+    async with bench.running():
+        await bench.until(OFF)
+        assert bench.worker.online
+        assert bench.worker.trouble == ""
+    assert bench.module.open == 0
+    told = [status.reason for status in bench.told if status.port == 3]
+    assert told[0] == "refused"
+    assert told[1] == "nonsense"
+    assert told[2] == "busy"
+
+
+async def test_a_bug_in_a_driver_is_not_swallowed(bench: Bench) -> None:
+    bench.module.fail("read", ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        await bench.worker.run()
+    assert bench.module.open == 0
+
+
+async def test_a_reboot_behind_a_lost_connection_is_named(bench: Bench) -> None:
+    await bench.worker.switch(3, ON, by="ops1")
+    bench.module.fail("read", DeviceOffline("reset"))
+    bench.module.outputs[3] = False
+    assert await bench.worker.read(3) is OFF
+    assert bench.worker.status(3).reason == "module rebooted"
+
+
+async def test_outside_switching_is_named(bench: Bench) -> None:
+    await bench.worker.switch(3, ON, by="ops1")
+    bench.module.outputs[3] = False
+    assert await bench.worker.read(3) is OFF
+    assert bench.worker.status(3).reason == "switched from outside"
+
+
+async def test_a_device_that_is_not_what_the_inventory_says_is_reported() -> None:
+    bench = Bench(port_count=16, mac="00:04:A3:00:00:01")
+    bench.module.identity = Identity("TEST8", mac="00:04:A3:00:00:02", port_count=8)
+    await bench.worker.read(3)
+    assert bench.worker.status(3).module == (
+        "TEST8; it has 8 ports, the inventory says 16, "
+        "its address is 00:04:A3:00:00:02, the inventory says 00:04:A3:00:00:01"
+    )

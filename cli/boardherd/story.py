@@ -33,6 +33,8 @@ CYCLED, TOGGLED = "evm-01", "evm-02"
 _POLL_S = 0.1
 
 Figures = dict[str, Any]
+Spooled = dict[tuple[str, int], tuple[str, Counter[str]]]
+"""By stream and number: the state of an envelope, and its records by kind."""
 
 
 class StoryFailed(Exception):  # noqa: N818
@@ -169,6 +171,7 @@ class Story:
     async def collector_killed(self) -> tuple[str, Figures]:
         """The collector is killed in mid-work; after its restart the metrics are complete at once."""
         collector = self._demo.collector
+        await self.boards_alive()  # a board that still boots would gain and lose series by itself
         before = _series(await self._metrics())
         starts = collector.starts
         collector.kill()
@@ -317,15 +320,15 @@ def _stored(stream: dict[str, Any]) -> set[int]:
     return numbers
 
 
-def _read_spool(demo: Demo) -> dict[tuple[str, int], tuple[str, Counter[str]]]:
+def _read_spool(demo: Demo) -> Spooled:
     """Return every envelope that the stopped agent's spool holds: its state, and its records by kind."""
     spool = sqlite3.connect(f"file:{demo.spool}?mode=ro", uri=True)
     try:
         rows = spool.execute("SELECT state, payload FROM envelopes").fetchall()
     finally:
         spool.close()
-    found = {}
+    found: Spooled = {}
     for state, payload in rows:
         envelope = decode(Envelope, payload)
-        found[envelope.stream, envelope.seq] = (state, Counter(record.kind for record in envelope.records))
+        found[envelope.stream, envelope.seq] = (state, Counter(str(record.kind) for record in envelope.records))
     return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,14 +20,17 @@ from boardherd_shared.records import (
     Blame,
     BoardRecord,
     BootTimes,
-    Health as HostHealth,
     HostRecord,
     Power,
     ProbeResult,
     RelayRecord,
     Verdict,
 )
+from boardherd_shared.records import (
+    Health as HostHealth,
+)
 from boardherd_shared.views import BoardView, FleetView, PcView, PortView, RelayView
+from support.ports import free_port
 
 NOW = 1_790_000_000.0
 """The moment of the views, Unix seconds."""
@@ -220,7 +221,9 @@ def _SMALL_LAB() -> dict[str, Any]:  # noqa: N802
                 age_s=840.0,
                 probes=(probe("ping", "unavailable", "no permission for ICMP"),),
             ),
-            board("evm-06", Verdict.DEGRADED, reason="console lives, ssh does not answer", power=("eth-1:5",)),
+            board(
+                "evm-06", Verdict.DEGRADED, reason="console lives, ssh does not answer", power=("eth-1:5",)
+            ),
         ),
         "relays": (
             relay(
@@ -279,7 +282,7 @@ class Rows:
                 at=NOW - 830,
                 pc="pc-02",
                 event="transition",
-                subject="agent/pc-02",
+                subject="agent",
                 text="pc-02 is silent: the connection was lost",
             ),
         ]
@@ -357,43 +360,47 @@ def healthy() -> Health:
 
 
 class Site:
-    """The web server on a free loopback port, in front of a fleet made by hand."""
+    """The web server on a loopback port, in front of a fleet made by hand."""
 
-    def __init__(self, host: str = "127.0.0.1", token_file: Path | None = None) -> None:
-        self.fleet = ShownFleet()
+    def __init__(self, token_file: Path | None = None, fleet: Any = None, store: Any = None) -> None:
+        """Prepare to show ``fleet`` and ``store``, such as the collector's own, or the hand-made ones."""
+        self.fleet = fleet or ShownFleet()
         self.health = healthy()
         self.counters = Counters()
-        self.rows = Rows()
-        self.url = ""
-        self._http = HttpSettings(host=host, port=0, token_file=token_file)
-        self._stack = contextlib.AsyncExitStack()
+        self.rows = store or Rows()
+        self._http = HttpSettings(port=free_port(), token_file=token_file)
+        self.url = f"http://127.0.0.1:{self._http.port}"
+        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self.url = await self._stack.enter_async_context(self._running())
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
-    @contextlib.asynccontextmanager
-    async def _running(self) -> AsyncIterator[str]:
+    async def start(self) -> None:
+        """Serve, on the same port each time."""
         url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(
+        self._task = asyncio.create_task(
             serve(
                 self._http,
                 fleet=self.fleet,
                 health=self.health,
                 counters=self.counters,
-                store=self.rows,  # type: ignore[arg-type]
+                store=self.rows,
                 on_listening=url.set_result,
             ),
             name="web under test",
         )
-        task.add_done_callback(lambda done: None if url.done() else url.cancel())
-        try:
-            yield await url
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait([self._task, url], return_when=asyncio.FIRST_COMPLETED)
+        assert url.done(), await self._task
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from pathlib import Path
 from typing import IO
 
@@ -73,20 +72,22 @@ def quarantine(database: Path, *, keep: int, max_bytes: int) -> Path:
     """
     ward = database.parent / "quarantine"
     ward.mkdir(exist_ok=True)
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    number = 1
-    while (place := ward / f"{database.stem}-{stamp}-{number:03}{database.suffix}").exists():
-        number += 1
+    number = max((int(path.stem.rpartition("-")[2]) for path in _patients(ward, database)), default=0) + 1
+    place = ward / f"{database.stem}-{number:06}{database.suffix}"
     for companion in _COMPANIONS:
         source = database.with_name(database.name + companion)
         if source.exists():
             source.rename(place.with_name(place.name + companion))
-    patients = sorted(ward.glob(f"{database.stem}-*{database.suffix}"))
+    patients = _patients(ward, database)
     while len(patients) > keep or (len(patients) > 1 and _size(patients) > max_bytes):
         for companion in _COMPANIONS:
             patients[0].with_name(patients[0].name + companion).unlink(missing_ok=True)
         del patients[0]
     return place
+
+
+def _patients(ward: Path, database: Path) -> list[Path]:
+    return sorted(ward.glob(f"{database.stem}-[0-9]*{database.suffix}"))
 
 
 def _size(files: list[Path]) -> int:
@@ -104,17 +105,17 @@ class Ballast:
     def full(self) -> bool:
         """Tell whether the reserve is there."""
         try:
-            return self._path.stat().st_size >= self._size
+            return self._size == 0 or self._path.stat().st_size >= self._size
         except OSError:
             return False
 
     def fill(self) -> bool:
-        """Make the reserve if the disk has twice as much left over; tell whether it is there now."""
+        """Make the reserve if the disk has twice as much room; tell whether it is there now."""
         if self.full:
             return True
         try:
             space = os.statvfs(self._path.parent) if hasattr(os, "statvfs") else None
-            if space and space.f_bavail * space.f_frsize < 3 * self._size:
+            if space and space.f_bavail * space.f_frsize < 2 * self._size:
                 return False
             with self._path.open("wb") as file:
                 # Written, not allocated: the blocks must be ours on every file system. Noise does not compress.

@@ -29,8 +29,10 @@ class Survivor:
 @contextlib.contextmanager
 def opened(damaged: Path) -> Iterator[sqlite3.Connection]:
     """Open a damaged database for the functions below; raises sqlite3.DatabaseError."""
-    db = sqlite3.connect(str(damaged), isolation_level=None)
+    db = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
     try:
+        # Without this SQLite refuses to read anything of a file that is shorter than its header says.
+        db.execute("PRAGMA writable_schema = ON")
         yield db
     finally:
         db.close()

@@ -77,6 +77,8 @@ class SpoolStore:
         self._accepted: Counter[str] = Counter()
         self._trouble = ""
         self._disk_again_at = 0
+        self._reserve_spent = False
+        self._confessed = False
         self._open_disk()
 
     def close(self) -> None:
@@ -90,8 +92,8 @@ class SpoolStore:
 
     def append(self, class_: Class, records: Sequence[Record]) -> list[Key]:
         """Write ``records`` and return their keys, in memory if the disk cannot be written."""
-        if self._clock.up() >= self._disk_again_at:
-            for effort in (self._relieve, self._give_up):
+        if self._clock.up() >= self._disk_again_at and not self._reserve_spent:
+            for effort in (self._make_room, self._give_up):
                 if self._disk is None:
                     break
                 try:
@@ -100,8 +102,13 @@ class SpoolStore:
                     self._suffer(error, effort)
                 else:
                     self._say("")
+                    self._confess(self._disk, "the disk of the spool can be written again")
                     return keys
-        return self._stand_in().append(class_, records)
+        keys = self._stand_in().append(class_, records)
+        self._confess(
+            self._stand_in(), f"records are kept in memory, because of the spool's disk: {self._trouble}"
+        )
+        return keys
 
     def newest(self, without: Collection[Key]) -> Spooled | None:
         """Return the newest pending envelope that is not among ``without``."""
@@ -123,21 +130,26 @@ class SpoolStore:
         for stream, group in groupby(sorted(keys), key=lambda key: key.stream):
             mine = list(group)
             home = self._home(stream)
-            done &= home is None or self._ask(home, lambda db, mine=mine: db.acknowledge(mine), -1) >= 0  # type: ignore[misc]
+            done &= (
+                home is None
+                or self._ask(home, lambda db, mine=mine: db.acknowledge(mine), -1, vital=True) >= 0
+            )  # type: ignore[misc]
         return done
 
     def refuse(self, key: Key, fingerprint: str, code: str) -> Refusal:
         """Put an envelope aside that the database refuses; see SpoolDatabase.refuse."""
-        return self._ask(self._home(key.stream), lambda db: db.refuse(key, fingerprint, code), "ignored")
+        return self._ask(
+            self._home(key.stream), lambda db: db.refuse(key, fingerprint, code), "ignored", vital=True
+        )
 
     def park(self, key: Key) -> None:
         """Put an envelope aside that is never acknowledged."""
-        self._ask(self._home(key.stream), lambda db: db.park(key), None)
+        self._ask(self._home(key.stream), lambda db: db.park(key), None, vital=True)
 
     def resume(self, missing: Mapping[str, Iterable[Range]]) -> int:
         """Make acknowledged envelopes pending again that the database lacks; return how many."""
         return sum(
-            self._ask(self._home(stream), lambda db, s=stream, r=ranges: db.resume(s, r), 0)  # type: ignore[misc]
+            self._ask(self._home(stream), lambda db, s=stream, r=ranges: db.resume(s, r), 0, vital=True)  # type: ignore[misc]
             for stream, ranges in missing.items()
         )
 
@@ -169,8 +181,8 @@ class SpoolStore:
             self._open_disk()
         for database in self._databases():
             self._ask(database, lambda db: db.tidy(self._limits.max_age_s), None)
-        if not self._trouble:
-            self._ballast.fill()
+        if self._ballast.fill():
+            self._reserve_spent = False
         if self._memory and self._disk and not self._trouble and not self._memory.totals().pending:
             self._retire(self._memory)
             self._memory = None
@@ -184,15 +196,27 @@ class SpoolStore:
     def _home(self, stream: str) -> SpoolDatabase | None:
         return next((db for db in self._databases() if db.has(stream)), None)
 
-    def _ask(self, db: SpoolDatabase | None, action: Callable[[SpoolDatabase], T], otherwise: T) -> T:
-        """Return what ``action`` gives, or ``otherwise`` if the disk fails at it."""
-        if db is None:
-            return otherwise
-        try:
-            return action(db)
-        except sqlite3.DatabaseError as error:
-            self._suffer(error, self._relieve)
-            return otherwise
+    def _ask(
+        self,
+        db: SpoolDatabase | None,
+        action: Callable[[SpoolDatabase], T],
+        otherwise: T,
+        *,
+        vital: bool = False,
+    ) -> T:
+        """Return what ``action`` gives, or ``otherwise`` if the disk fails at it.
+
+        What is ``vital``, since the spool cannot drain without it, may use the space held in reserve.
+        """
+        efforts = (self._make_room, self._spend_reserve, self._say) if vital else (self._say,)
+        for effort in efforts:
+            if db is None or db not in self._databases():
+                break
+            try:
+                return action(db)
+            except sqlite3.DatabaseError as error:
+                self._suffer(error, effort)
+        return otherwise
 
     def _stand_in(self) -> SpoolDatabase:
         if self._memory is None:
@@ -220,16 +244,20 @@ class SpoolStore:
             case None:
                 raise error
 
-    def _relieve(self, trouble: str) -> None:
-        """Make room: first what we hold in reserve, then what the database already has."""
+    def _make_room(self, trouble: str) -> None:
+        """Give the disk back what only acknowledged envelopes take."""
         self._say(trouble)
-        self._ballast.release()
         try:
             if self._disk:
                 self._disk.shed()
         except sqlite3.DatabaseError as error:
             if schema.fault(error) is None:
                 raise
+
+    def _spend_reserve(self, trouble: str) -> None:
+        """Free the ballast, so that at least acknowledgements can be written; no new records until it is back."""
+        self._reserve_spent = self._ballast.release() or self._reserve_spent
+        self._make_room(trouble)
 
     def _give_up(self, trouble: str) -> None:
         """Leave the disk alone for a while."""
@@ -277,6 +305,12 @@ class SpoolStore:
             self._give_up(f"{self._path}: {error}")
         else:
             self._say("")
+
+    def _confess(self, db: SpoolDatabase, text: str) -> None:
+        """Have the central database know that records are, or are no longer, kept in memory only."""
+        if db.volatile != self._confessed:
+            self._confessed = db.volatile
+            self._ask(db, lambda db: db.append("events", [fault_event(text, self._clock)]), [])
 
     def _say(self, trouble: str) -> None:
         """Log a change of the disk's state, once."""

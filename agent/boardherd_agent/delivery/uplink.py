@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from boardherd_agent.delivery.envelopes import Key, Spooled, fault_event
 from boardherd_agent.delivery.ranges import contains
 from boardherd_agent.delivery.spool import Spool
-from boardherd_agent.delivery.window import Lane, Window
+from boardherd_agent.delivery.window import RESEND_AFTER_S, Lane, Window
 from boardherd_shared.backoff import delays
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.link import Session
@@ -76,8 +76,8 @@ class Uplink:
         *,
         hello: Callable[[str], Hello],
         on_event: Callable[[EventRecord], None],
-        now: Callable[[], float] = time.monotonic,
         answer_within_s: float = _ANSWER_WITHIN_S,
+        resend_after_s: float = RESEND_AFTER_S,
     ) -> None:
         """Make an uplink; nothing is sent before :meth:`serve`.
 
@@ -88,8 +88,8 @@ class Uplink:
             clock: the clock that records are stamped with.
             hello: given the session id, what to say of ourselves; streams and clock are filled in here.
             on_event: takes records about envelopes that the database will not have (Outbox.put).
-            now: a steady clock in seconds, for waiting.
-            answer_within_s: how long a resume is waited for before hello is said again.
+            answer_within_s: how long a resume is waited for before hello is said again, in seconds.
+            resend_after_s: how long an acknowledgement is waited for at least, in seconds.
         """
         self._spool = spool
         self._topics = topics
@@ -97,12 +97,11 @@ class Uplink:
         self._clock = clock
         self._hello = hello
         self._on_event = on_event
-        self._now = now
         self._answer_within_s = answer_within_s
         self.traffic = Traffic()
         self.server_offset = 0.0
         """Seconds by which the collector's clock is ahead of ours, as of its last word."""
-        self._window = Window()
+        self._window = Window(resend_after_s)
         self._sent: set[Key] = set()  # by this process, and not acknowledged: only these may be
         self._session: str | None = None
         self._collector: str | None = None
@@ -223,19 +222,19 @@ class Uplink:
                 deadline = self._window.deadline() if self._resumed else None
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(
-                        None if deadline is None else max(0.0, deadline - self._now())
+                        None if deadline is None else max(0.0, deadline - time.monotonic())
                     ):
                         await self._sending.wait()
 
     async def _overdue(self) -> Spooled | None:
-        while key := self._window.overdue(self._now()):
+        while key := self._window.overdue(time.monotonic()):
             if self._window.hopeless(key):
                 await self._spool.park(key)
                 self._window.forget(key)
                 self.traffic.parked += 1
                 self._report("unanswered", f"an envelope is never acknowledged while others are: {key.seq}")
             elif envelope := await self._spool.load(key):
-                self._window.resent(key, self._now())
+                self._window.resent(key, time.monotonic())
                 self.traffic.resent += 1
                 return envelope
             else:
@@ -250,7 +249,7 @@ class Uplink:
         pick = self._spool.newest if lane == "newest" else self._spool.oldest
         envelope = await pick(frozenset(self._window.flying))
         if envelope:
-            self._window.sent(envelope.key, lane, self._now())
+            self._window.sent(envelope.key, lane, time.monotonic())
             self.traffic.sent += envelope.key not in self._sent
             self.traffic.resent += envelope.key in self._sent
             self._sent.add(envelope.key)
@@ -289,7 +288,7 @@ class Uplink:
         self.traffic.late += max(0, told - len(hits))
         # What could not be written down stays on its way, and is asked about again by sending it again.
         if hits and await self._spool.acknowledge(hits):
-            self._window.acknowledged(hits, self._now())
+            self._window.acknowledged(hits, time.monotonic())
             self._sent.difference_update(hits)
             self.traffic.acknowledged += len(hits)
         for refused in ack.refused:
@@ -299,7 +298,7 @@ class Uplink:
         if key not in self._sent or await self._spool.refuse(key, refused.digest, refused.code) == "ignored":
             self.traffic.late += 1
             return
-        self._window.acknowledged([key], self._now())
+        self._window.acknowledged([key], time.monotonic())
         self._sent.discard(key)
         self.traffic.refused += 1
         self._report(
@@ -308,7 +307,7 @@ class Uplink:
 
     def _report(self, code: str, text: str) -> None:
         """Tell of a refusal, once a minute for each kind: the report travels by envelope too."""
-        now = self._now()
+        now = time.monotonic()
         if now - self._reported.get(code, -_REPORT_EVERY_S) < _REPORT_EVERY_S:
             return
         self._reported[code] = now

@@ -32,8 +32,9 @@ class _Flight:
 class Window:
     """What is on its way to the collector and not acknowledged. Times are seconds of any steady clock."""
 
-    def __init__(self) -> None:
-        """Begin with a window of one and nothing on its way."""
+    def __init__(self, resend_after_s: float = RESEND_AFTER_S) -> None:
+        """Begin with a window of one and nothing on its way; an answer is waited for ``resend_after_s`` at least."""
+        self._patience = resend_after_s
         self._granted = 1
         self._flights: dict[Key, _Flight] = {}
         self._turn: Lane = "newest"
@@ -48,7 +49,7 @@ class Window:
     @property
     def resend_after(self) -> float:
         """How long an answer is waited for, in seconds."""
-        return max(RESEND_AFTER_S, 4 * self._smoothed)
+        return max(self._patience, 4 * self._smoothed)
 
     def grant(self, size: int) -> None:
         """Take over the size that the collector grants. A smaller one calls nothing back."""

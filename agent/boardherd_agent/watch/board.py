@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from boardherd_agent.watch.boot_timer import BootTimer
 from boardherd_agent.watch.console import Console
-from boardherd_agent.watch.evidence import ConsoleState, Evidence, Heard, Look, PowerSeen
+from boardherd_agent.watch.evidence import CONSOLE, ConsoleState, Evidence, Heard, Look, PowerSeen
 from boardherd_agent.watch.probes import Probe, build_probes
 from boardherd_agent.watch.probing import Pace, Prober
 from boardherd_agent.watch.texts import one_line
-from boardherd_agent.watch.verdict import CONSOLE, Judgement, Rules, console_answer, judge
+from boardherd_agent.watch.verdict import Judgement, Rules, console_answer, judge
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, ProbeResult, Verdict
@@ -170,15 +170,21 @@ class BoardWatch:
             if (look := (self._evidence.looks.get(probe) or (None,))[-1])
         ]
         if self._evidence.console:
-            answer, text = console_answer(self._evidence)
+            answer, text = console_answer(self._evidence, self.verdict)
             at = self._clock.wall() - self._clock.up() + (self._evidence.heard or self._clock.up())
             results.append(ProbeResult(probe=CONSOLE, answer=answer, at=max(0, at), text=one_line(text)))
         return results
 
     def _looked(self, look: Look) -> None:
+        before = self._evidence.looks.get(look.probe)
         self._evidence = self._evidence.add(look)
         self._boot.looked(look)
         self._conclude()
+        if look.answer == "no" and before and before[-1].answer == "yes":
+            # What one probe misses the others shall confirm or refute now, not at the end of their pace.
+            for prober in self._probers:
+                if prober.name != look.probe:
+                    prober.hurry()
 
     def _heard(self, heard: Heard) -> None:
         self._boot.heard(heard)
@@ -189,7 +195,7 @@ class BoardWatch:
         self._evidence = self._evidence.add(heard)
         self._conclude()
         if seen_before < (self._evidence.life or 0):  # the boot has come a step further
-            self._hurry()
+            self._restart_probers()
 
     def _console_changed(self, state: ConsoleState) -> None:
         self._evidence = self._evidence.add(state)
@@ -198,11 +204,11 @@ class BoardWatch:
     def _powered_on(self, up: int, *, by_us: bool) -> None:
         self._boot.start(up)
         self._boot_reported = not by_us
-        self._hurry()
+        self._restart_probers()
 
-    def _hurry(self) -> None:
+    def _restart_probers(self) -> None:
         for prober in self._probers:
-            prober.hurry()
+            prober.restart()
 
     async def _tick(self) -> None:
         while True:
@@ -231,7 +237,7 @@ class BoardWatch:
     def _tell(self, *, changed: bool) -> None:
         """Call ``on_verdict`` if there is anything that was not said before."""
         looks = tuple((probe, looks[-1].answer) for probe, looks in self._evidence.looks.items())
-        words = (self._judgement, looks, console_answer(self._evidence)[0])
+        words = (self._judgement, looks, console_answer(self._evidence, self.verdict)[0])
         if words == self._said:
             return
         first, self._said = self._said is None, words

@@ -44,7 +44,7 @@ _LINES = (
     (Stage.SPL, re.compile(r"^U-Boot SPL 20\d\d")),
     (Stage.UBOOT, re.compile(r"^U-Boot 20\d\d")),
     (Stage.KERNEL, re.compile(r"Starting kernel|Linux version \d")),
-    (Stage.PANIC, re.compile(r"Kernel panic - not syncing")),
+    (Stage.PANIC, re.compile(r"(?<!end )Kernel panic - not syncing")),
 )
 """Recognised when the line is complete."""
 

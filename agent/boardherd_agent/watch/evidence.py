@@ -16,6 +16,9 @@ from boardherd_shared.records import Power
 
 Answer = Literal["yes", "no", "unavailable"]
 
+CONSOLE = "console"
+"""Name of the console among the probes of a board."""
+
 _LOOKS = 4
 _READINGS = 8
 

@@ -62,8 +62,10 @@ def interval(pace: Pace, probe: str, verdict: Verdict, answer: Answer, misses: i
         return min(pace.steady, pace.slowest) if booting else pace.slowest
     if booting or (verdict is Verdict.UNKNOWN and misses == 1):
         return pace.booting
+    if misses == 1:  # a first miss is soon confirmed or refuted
+        return pace.steady
     steady = max(pace.steady, pace.ssh) if probe.startswith("ssh") else pace.steady
-    if misses < 2:
+    if not misses:
         return steady
     return max(steady, min(pace.slowest, steady * 2.0 ** min(misses - 1, 20)))
 
@@ -102,7 +104,11 @@ class Prober:
             await self._wait(interval(self._pace, self.name, self._verdict(), look.answer, self._misses))
 
     def hurry(self) -> None:
-        """Look now, and begin again with what silence has stretched: the board's power has changed."""
+        """Look now."""
+        self._hurry.set()
+
+    def restart(self) -> None:
+        """Look now, and forget past silence and the waits that it has stretched: the board starts anew."""
         self._misses = 0
         self._hurry.set()
 

@@ -11,12 +11,10 @@ from enum import Enum
 from functools import cached_property
 
 from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.evidence import Answer, Evidence, Look
+from boardherd_agent.watch.evidence import CONSOLE, Answer, Evidence, Look
 from boardherd_agent.watch.texts import listed, one_line
 from boardherd_shared.clock import seconds
 from boardherd_shared.records import Blame, Power, Verdict
-
-CONSOLE = "console"
 
 
 @dataclass(frozen=True)
@@ -80,10 +78,11 @@ def standing(looks: tuple[Look, ...], life: int | None, now: int, rules: Rules) 
     return Standing.MISSED if len(answers) >= rules.misses else Standing.PENDING
 
 
-def console_answer(evidence: Evidence) -> tuple[Answer, str]:
+def console_answer(evidence: Evidence, verdict: Verdict) -> tuple[Answer, str]:
     """Return what the console says about the board, and in which words.
 
     Listening cannot tell a healthy board from a dead one while nothing is said; then it is "unavailable".
+    So it is once the verdict is "silent": a prompt shown before is no sign of life any more.
     """
     if evidence.console_state.trouble:
         return "unavailable", evidence.console_state.trouble
@@ -95,7 +94,9 @@ def console_answer(evidence: Evidence) -> tuple[Answer, str]:
         return _quiet(evidence)
     stage, words = evidence.last_stage(), evidence.last_words()
     text = one_line(": ".join(part for part in (stage, words) if part))
-    return "yes" if stage is None or stage in _UP else "no", text
+    if stage is not None and stage not in _UP:
+        return "no", text
+    return ("unavailable", f"quiet, last line: {words}") if verdict is Verdict.SILENT else ("yes", text)
 
 
 def _quiet(evidence: Evidence) -> tuple[Answer, str]:
@@ -171,6 +172,20 @@ class _Case:
             return False
         at = self.evidence.panic[0]
         return all(self.evidence.answered.get(probe, -1) < at for probe in self.usable)
+
+    @property
+    def going(self) -> bool:
+        """Every answer is of a moment ago and waits to be confirmed: the board may just have died.
+
+        Without this, a board whose probes fall silent one after the other would be "degraded" in between.
+        """
+        looks = self.evidence.looks
+        newest = [looks[probe][-1].answer for probe in self.probes(Standing.ANSWERS)]
+        missed = [
+            any(look.answer == "yes" and look.up >= (self.life or 0) for look in looks[probe])
+            for probe in self.probes(Standing.MISSED)
+        ]
+        return bool(newest) and "yes" not in newest and all(missed)
 
     @property
     def console_talks(self) -> bool:
@@ -267,10 +282,13 @@ def _not_all_answer(case: _Case) -> Judgement:
     answering, missed = case.probes(Standing.ANSWERS), case.probes(Standing.MISSED)
     if case.probes(Standing.PENDING):
         return _verdict(Verdict.UNKNOWN, Blame.NOBODY, f"still looking{_relay_note(case)}")
+    if case.going:
+        return _verdict(Verdict.ALIVE, Blame.NOBODY, f"answered before, looking again{_relay_note(case)}")
     complaints = "; ".join(f"{probe}: {look.text}" for probe in missed if (look := case.newest(probe)))
     if answering:
-        answer = f"{listed(answering)} {'answers' if len(answering) == 1 else 'answer'}"
-        return _verdict(Verdict.DEGRADED, Blame.BOARD, f"{answer}, but {complaints}{_relay_note(case)}")
+        return _verdict(
+            Verdict.DEGRADED, Blame.BOARD, f"{_answers(case, answering)}, but {complaints}{_relay_note(case)}"
+        )
     if any(look.stack_up for probe in missed if (look := case.newest(probe))):
         return _verdict(Verdict.DEGRADED, Blame.BOARD, f"{complaints}{_relay_note(case)}")
     if case.console_talks:
@@ -278,6 +296,15 @@ def _not_all_answer(case: _Case) -> Judgement:
             Verdict.DEGRADED, Blame.NETWORK, f"the console talks, but {complaints}{_relay_note(case)}"
         )
     return _silence(case, missed)
+
+
+def _answers(case: _Case, probes: list[str]) -> str:
+    """Return which probes answer, those apart whose last look was missed but not confirmed yet."""
+    sure = [probe for probe in probes if (look := case.newest(probe)) and look.answer == "yes"]
+    wavering = [probe for probe in probes if probe not in sure]
+    parts = [f"{listed(sure)} {'answers' if len(sure) == 1 else 'answer'}"] if sure else []
+    parts += [f"{listed(wavering)} answered before"] if wavering else []
+    return ", ".join(parts)
 
 
 def _silence(case: _Case, missed: list[str]) -> Judgement:

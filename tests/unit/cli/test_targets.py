@@ -37,6 +37,12 @@ def test_a_name_of_two_boards_is_told() -> None:
         board_target(fleet(boards=twins), "twin")
 
 
+def test_a_board_without_a_pc_cannot_be_switched() -> None:
+    stray = board("evm-09", Verdict.UNKNOWN, 1).model_copy(update={"pc": None})
+    with pytest.raises(Failure, match="evm-09 belongs to no test PC, so nobody can switch it"):
+        board_target(fleet(boards=(stray,)), "evm-09")
+
+
 def test_a_port_is_found() -> None:
     assert port_target(fleet(), "eth-1:4") == Target("lab", "pc-02", relay="eth-1", port=4)
 
@@ -61,8 +67,7 @@ def test_a_wrong_port_is_told(name: str, words: str) -> None:
         ("pc-01", "pc-01 is online, last seen 2 s ago"),
         ("pc-02", "pc-02 is offline, last seen 3 min ago"),
         ("pc-09", "pc-09 has never been heard of"),
-        (None, "it belongs to no test PC"),
     ],
 )
-def test_where_the_agent_may_be(pc: str | None, words: str) -> None:
+def test_where_the_agent_may_be(pc: str, words: str) -> None:
     assert whereabouts(fleet(), pc) == words

@@ -25,7 +25,9 @@ def step(state: State, **more: Any) -> CommandStep:
     )
 
 
-@pytest.mark.parametrize("command", ["", *sorted(set(COMMANDS) - {"demo"}), "power cycle", "power on", "relay set"])
+@pytest.mark.parametrize(
+    "command", ["", *sorted(set(COMMANDS) - {"demo"}), "power cycle", "power on", "relay set"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     result = call(*command.split(), "--help")
     assert result.exit_code == 0
@@ -115,3 +117,17 @@ def test_a_completion_script_is_printed(shell: str) -> None:
     result = call("completion", shell)
     assert result.exit_code == 0
     assert "_BOARDHERD_COMPLETE" in result.stdout
+
+
+def test_an_answer_that_cannot_be_written_is_told() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "boardherd", "completion", "bash"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == Exit.OUTPUT
+    assert done.stderr == "boardherd: the answer cannot be written: No space left on device\n"

@@ -260,6 +260,14 @@ def test_commands_by_their_end() -> None:
     assert value(text, "boardherd_commands_failed_total", pc="pc-02") == 0
 
 
+def test_counts_begin_at_zero() -> None:
+    """A first failure shows as an increase only if the series was there before."""
+    text = render(shown.fleet(), counters=Counters())
+    assert value(text, "boardherd_commands_failed_total", pc="pc-03") == 0
+    assert value(text, "boardherd_collector_messages_rejected_total", kind="telemetry") == 0
+    assert value(text, "boardherd_collector_records_stored_total", kind="event") == 0
+
+
 def test_the_collector_tells_of_itself() -> None:
     """OPS-1: a database that is away shows in the metrics."""
     text = render(shown.fleet(), store_down=True)

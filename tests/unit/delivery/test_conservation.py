@@ -135,6 +135,13 @@ class Conservation(RuleBasedStateMachine):
         assert figures.parked == count.get("parked", 0)
 
     def teardown(self) -> None:
+        try:
+            self._settle()
+        finally:
+            self.spool.close()
+            shutil.rmtree(self.directory)
+
+    def _settle(self) -> None:
         """DEL-1: when all has been sent, each record is stored once or its envelope declared lost, by exact count."""
         self.restart(reboot=False, moved=False)
         while envelope := self.spool.oldest(()):
@@ -153,8 +160,6 @@ class Conservation(RuleBasedStateMachine):
         for loss in self.database.learned():
             carried = [self.contents[loss.stream, seq] for seq in range(loss.first, loss.last + 1)]
             assert loss.records == sum(map(len, carried)), "a loss is not counted exactly"
-        self.spool.close()
-        shutil.rmtree(self.directory)
 
 
 def is_loss(record: Record) -> bool:

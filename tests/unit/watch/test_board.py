@@ -126,6 +126,17 @@ async def test_a_board_that_does_not_come_up_is_waited_for_from_the_power_on() -
     assert bench.records[-1].blame is Blame.BOARD
 
 
+async def test_a_power_on_ends_every_wait() -> None:
+    bench = Bench(pace=Pace(steady=3000, ssh=3000, slowest=3000, booting=0.05, tick=0.05))
+    async with bench.running():
+        bench.power(Power.OFF)
+        await bench.until(lambda: len(bench.watch.record(change=False).probes) == 2)
+        bench.answers(True)
+        bench.clock.advance(1)
+        bench.power(Power.ON)
+        await bench.until_verdict(Verdict.ALIVE)
+
+
 async def test_a_boot_that_is_cut_off_is_not_reported() -> None:
     bench = Bench()
     bench.power(Power.OFF)

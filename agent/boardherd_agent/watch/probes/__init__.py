@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from boardherd_agent.watch.evidence import CONSOLE
 from boardherd_agent.watch.probes.icmp import PingProbe
 from boardherd_agent.watch.probes.probe import Outcome, Probe
 from boardherd_agent.watch.probes.ssh import SshProbe
 from boardherd_agent.watch.probes.tcp import TcpProbe
 
-CONSOLE = "console"
 KNOWN = "ping, ssh, ssh:2222, tcp:80 (a port is needed) and console"
 
 

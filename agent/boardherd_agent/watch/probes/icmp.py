@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 
 import icmplib
 
@@ -16,6 +17,15 @@ NOT_PERMITTED = (
 )
 
 
+def open_socket(family: int) -> icmplib.AsyncSocket:
+    """Return an ICMP socket of the first permitted kind; raises icmplib.SocketPermissionError if none is."""
+    kind = icmplib.ICMPv6Socket if family == socket.AF_INET6 else icmplib.ICMPv4Socket
+    try:
+        return icmplib.AsyncSocket(kind(privileged=False))
+    except icmplib.SocketPermissionError:
+        return icmplib.AsyncSocket(kind(privileged=True))
+
+
 class PingProbe:
     """Sends one echo request, by whichever kind of socket the system permits.
 
@@ -25,8 +35,10 @@ class PingProbe:
 
     name = "ping"
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, *, opener: Callable[[int], icmplib.AsyncSocket] = open_socket) -> None:
+        """Prepare; ``opener`` makes a socket of an address family, or raises icmplib's errors."""
         self._host = host
+        self._open = opener
 
     async def check(self, within_s: float) -> Outcome:
         """Ping once."""
@@ -39,16 +51,16 @@ class PingProbe:
         except OSError as error:
             return outcome_of(error)
         family, _, _, _, address = found[0]
-        return await _ping(family, str(address[0]), within_s)
+        try:
+            sock = self._open(family)
+        except icmplib.SocketPermissionError:
+            return Outcome("unavailable", NOT_PERMITTED)
+        except icmplib.ICMPSocketError as error:
+            return Outcome("unavailable", one_line(str(error)))
+        return await _ping(sock, str(address[0]), within_s)
 
 
-async def _ping(family: int, address: str, within_s: float) -> Outcome:
-    try:
-        sock = _open(family)
-    except icmplib.SocketPermissionError:
-        return Outcome("unavailable", NOT_PERMITTED)
-    except icmplib.ICMPSocketError as error:
-        return Outcome("unavailable", one_line(str(error)))
+async def _ping(sock: icmplib.AsyncSocket, address: str, within_s: float) -> Outcome:
     began = time.monotonic()
     with sock:
         request = icmplib.ICMPRequest(address, icmplib.utils.unique_identifier(), 0)
@@ -65,12 +77,3 @@ async def _ping(family: int, address: str, within_s: float) -> Outcome:
         except icmplib.ICMPError as error:
             return Outcome("no", one_line(str(error)))
     return Outcome("yes", "answered", time.monotonic() - began, stack_up=True)
-
-
-def _open(family: int) -> icmplib.AsyncSocket:
-    """Return an ICMP socket of the first permitted kind; raises icmplib.SocketPermissionError if none is."""
-    kind = icmplib.ICMPv6Socket if family == socket.AF_INET6 else icmplib.ICMPv4Socket
-    try:
-        return icmplib.AsyncSocket(kind(privileged=False))
-    except icmplib.SocketPermissionError:
-        return icmplib.AsyncSocket(kind(privileged=True))

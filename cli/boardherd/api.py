@@ -1,0 +1,85 @@
+"""The collector's JSON API, as far as the command line needs it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from boardherd_shared.views import FleetView
+
+_CONNECT_TIMEOUT_S = 2.0
+_READ_TIMEOUT_S = 5.0
+
+
+class ApiAway(Exception):  # noqa: N818 - a state of the world
+    """The collector's API gives no usable answer; the message says why, without a full stop."""
+
+
+class Api:
+    """The API at one address; nothing is kept open between calls."""
+
+    def __init__(self, url: str, token_file: Path | None = None) -> None:
+        self.url = url
+        self._token_file = token_file
+
+    async def fleet(self) -> FleetView:
+        """Return the current fleet; raises ApiAway."""
+        answer = await self._get("/api/v1/fleet", {})
+        try:
+            return FleetView.model_validate_json(answer)
+        except ValidationError as error:
+            raise ApiAway("what answers there is no boardherd collector of this version") from error
+
+    async def events(self, subject: str | None, limit: int) -> Any:
+        """Return the newest events as the API tells them, newest first; raises ApiAway."""
+        wanted: dict[str, str | int] = {"limit": limit}
+        if subject is not None:
+            wanted["subject"] = subject
+        return await self._get_json("/api/v1/events", wanted)
+
+    async def _get_json(self, path: str, query: dict[str, str | int]) -> Any:
+        import json
+
+        answer = await self._get(path, query)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise ApiAway("what answers there is no boardherd collector of this version") from error
+
+    async def _get(self, path: str, query: dict[str, str | int]) -> bytes:
+        # A proxy of the environment leads out of the lab, never to its collector.
+        timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        try:
+            async with httpx.AsyncClient(timeout=timeout, trust_env=False, headers=self._headers()) as http:
+                response = await http.get(self.url + path, params=query)
+        except httpx.HTTPError as error:
+            raise ApiAway(_why(error)) from error
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise ApiAway("it wants a token; set api_token_file or BOARDHERD_API_TOKEN_FILE")
+        if response.status_code != httpx.codes.OK:
+            raise ApiAway(f"it answered {response.status_code} {response.reason_phrase}")
+        return response.content
+
+    def _headers(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        except OSError as error:
+            raise ApiAway(f"the token file {self._token_file} cannot be read: {error.strerror}") from error
+
+
+def _why(error: httpx.HTTPError) -> str:
+    """Return the system's own words for a failed call."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.errno and inner.errno > 0:
+            return os.strerror(inner.errno).lower()  # asyncio's own text repeats the address
+        inner = inner.__cause__ or inner.__context__
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return str(error) or type(error).__name__

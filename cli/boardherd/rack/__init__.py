@@ -1,0 +1,1 @@
+"""A simulated rack: relay modules on real TCP ports, and boards that really boot and really go dark."""

@@ -1,0 +1,107 @@
+"""From what a person typed to what a command is addressed to. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from boardherd.exit_codes import Exit, Failure
+from boardherd.tables import ago
+from boardherd_shared.model import PcStatus
+from boardherd_shared.views import BoardView, FleetView, PortView
+
+_PORT = re.compile(r"(?P<relay>.+):(?P<port>[1-9][0-9]{0,2})")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a command is for: a board, or one relay port."""
+
+    site: str
+    pc: str
+    """The agent that should answer."""
+    board: str | None = None
+    relay: str | None = None
+    port: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.board or f"{self.relay}:{self.port}"
+
+
+def board_of(fleet: FleetView, name: str) -> BoardView:
+    """Return the board whose id, or else whose name is ``name``; raises Failure in words."""
+    for board in fleet.boards:
+        if board.id == name:
+            return board
+    named = [board for board in fleet.boards if board.name == name]
+    named = named or [board for board in fleet.boards if name.lower() in {board.id, board.name.lower()}]
+    match named:
+        case [board]:
+            return board
+        case []:
+            known = [board.id for board in fleet.boards] + [
+                board.name for board in fleet.boards if board.name
+            ]
+            raise Failure(Exit.USAGE, f'there is no board "{name}"{_near(name, known, fleet)}')
+        case _:
+            ids = ", ".join(board.id for board in named)
+            raise Failure(Exit.USAGE, f'"{name}" is the name of several boards: {ids}; use the id')
+
+
+def board_target(fleet: FleetView, name: str) -> Target:
+    """Return the board that ``name`` means, as a target; raises Failure in words."""
+    board = board_of(fleet, name)
+    if board.pc is None:
+        raise Failure(Exit.USAGE, f"{board.id} belongs to no test PC, so nobody can switch it")
+    return Target(fleet.site, board.pc, board=board.id)
+
+
+def port_of(fleet: FleetView, name: str) -> PortView:
+    """Return the relay port that ``name`` ("eth-1:3") means; raises Failure in words."""
+    match = _PORT.fullmatch(name)
+    if match is None:
+        raise Failure(Exit.USAGE, f'"{name}" is no relay port; write RELAY:PORT, for example eth-1:3')
+    wanted, number = match["relay"], int(match["port"])
+    relays = [relay for relay in fleet.relays if wanted in {relay.id, relay.name}]
+    if not relays:
+        known = [relay.id for relay in fleet.relays]
+        raise Failure(Exit.USAGE, f'there is no relay "{wanted}"{_near(wanted, known, fleet)}')
+    for port in relays[0].ports:
+        if port.port == number:
+            return port
+    used = ", ".join(str(port.port) for port in relays[0].ports) or "none"
+    raise Failure(
+        Exit.USAGE,
+        f"port {number} of {relays[0].id} belongs to no test PC, so nobody can switch it (in use: {used})",
+    )
+
+
+def port_target(fleet: FleetView, name: str) -> Target:
+    """Return the relay port that ``name`` means, as a target; raises Failure in words."""
+    port = port_of(fleet, name)
+    if port.pc is None:
+        raise Failure(Exit.USAGE, f"{port.relay}:{port.port} belongs to no test PC, so nobody can switch it")
+    return Target(fleet.site, port.pc, relay=port.relay, port=port.port)
+
+
+def whereabouts(fleet: FleetView, pc: str) -> str:
+    """Return what is known of the agent that should answer, as the end of a sentence."""
+    view = next((it for it in fleet.pcs if it.id == pc), None)
+    if view is None:
+        return f"{pc} has never been heard of"
+    seen = "" if view.last_seen_s is None else f", last seen {ago(view.last_seen_s)} ago"
+    state = "offline" if view.status is PcStatus.OFFLINE else view.status.label.lower()
+    return f"{pc} is {state}{seen}"
+
+
+def _near(name: str, known: Iterable[str], fleet: FleetView) -> str:
+    """Return a hint at what may have been meant."""
+    if close := difflib.get_close_matches(name, list(known), n=3, cutoff=0.6):
+        return f"; did you mean {' or '.join(close)}?"
+    if fleet.source == "broker":
+        return " among those that agents report (the collector, which knows the names, does not answer)"
+    return ""

@@ -1,0 +1,80 @@
+"""The program ``boardherd-collector``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from boardherd_collector.settings import CollectorSettings
+from boardherd_shared import lifecycle, logs
+from boardherd_shared.inventory import Inventory
+from boardherd_shared.settings import ConfigError, load
+
+DEFAULT_CONFIG = Path("/etc/boardherd/collector.toml")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit code: 78 for a bad configuration, 1 when it could not run on."""
+    options = _parser().parse_args(argv)
+    try:
+        settings = load(options.config, CollectorSettings)
+        inventory = Inventory.read(settings.inventory)
+        _check(settings)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return lifecycle.EXIT_CONFIG
+    if options.check_config:
+        sys.stdout.write(f"{options.config}: good; {_summary(inventory)}\n")
+        return 0
+    logs.configure(options.log_level or settings.log_level, settings.log_format)
+    return _run(settings, inventory)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="boardherd-collector", description="Stores, shows and exports what the agents of a lab report."
+    )
+    parser.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, help="configuration file (default: %(default)s)"
+    )
+    parser.add_argument("--check-config", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="what to log")
+    parser.add_argument("--version", action="version", version=version("boardherd-collector"))
+    return parser
+
+
+def _check(settings: CollectorSettings) -> None:
+    """Find what the files alone cannot tell; raises ConfigError."""
+    from boardherd_collector.web.listen import read_token
+
+    read_token(settings.http)
+
+
+def _summary(inventory: Inventory) -> str:
+    lab = inventory.lab
+    return f"site {lab.site}: {len(lab.pc)} PCs, {len(lab.relay)} relays, {len(lab.board)} boards"
+
+
+def _run(settings: CollectorSettings, inventory: Inventory) -> int:
+    from boardherd_collector import app
+    from boardherd_collector.stores.base import StoreError
+    from boardherd_collector.web.listen import PortBusy
+
+    troubles: list[str] = []
+
+    async def run() -> None:
+        try:
+            await app.run(settings, inventory)
+        except* (StoreError, PortBusy) as group:
+            troubles.extend(str(trouble) for trouble in group.exceptions)
+
+    code = lifecycle.run(run)
+    for trouble in troubles:
+        sys.stderr.write(f"{trouble}\n")
+    return 1 if troubles else code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""From telemetry to rows: groups of envelopes, one commit for each, and acknowledgements after it.
+
+Many agents share a transaction. What arrives while the database is away is not taken: its agents keep it and
+send it again, so nothing here needs to be remembered. An acknowledgement is sent only for what a commit that
+returned has stored; after a commit with an unknown outcome nothing is said at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+
+from boardherd_collector.counters import Counters
+from boardherd_collector.envelopes import Rejected, read_envelope
+from boardherd_collector.fleet import Fleet
+from boardherd_collector.health import STORE, Health
+from boardherd_collector.ledger import merged
+from boardherd_collector.stores.base import Commit, Outcome, Received, Store, StoreError
+from boardherd_collector.times import SECOND
+from boardherd_shared.backoff import delays
+from boardherd_shared.messages import Ack, Hello, Range, RefusedEnvelope, Resume, encode
+from boardherd_shared.topics import Kind, Topics
+
+GROUP = 200
+"""Envelopes in one transaction, at most."""
+GATHER_S = 0.05
+"""How long a group waits for more after its first envelope."""
+MAX_WAITING = 1000
+"""Envelopes that may wait for a commit; more are left to their agents."""
+CREDIT = 400
+"""Envelopes of all agents together that may be on their way: less than a broker queues for one client."""
+MAX_WINDOW = 32
+MAX_RANGES = 256
+"""Ranges of one stream that a resume names."""
+_MAX_STREAMS = 16
+_REFUSED = {
+    Outcome.CONFLICT: ("conflict", "this number is taken by other content, or the stream by another agent"),
+    Outcome.INVALID: (
+        "invalid",
+        "the stream has too many holes, or the PC is one unknown to the lab too many",
+    ),
+}
+
+log = structlog.get_logger()
+
+
+class Ingest:
+    """Takes envelopes and hellos in, and stores them."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        store: Store,
+        fleet: Fleet,
+        counters: Counters,
+        health: Health,
+        *,
+        post: Callable[[str, bytes], None],
+        on_store_back: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Make it; nothing happens before :meth:`run`.
+
+        Args:
+            topics: of the site.
+            store: open already; reopened here after a failure.
+            fleet: gets the records at once, whatever the store does.
+            counters: figures about this work.
+            health: hears how the store is.
+            post: publishes a payload on a topic, without waiting.
+            on_store_back: called when the store works again, so that agents are made to say hello.
+            now: the time, Unix seconds.
+        """
+        self._topics = topics
+        self._store = store
+        self._fleet = fleet
+        self._counters = counters
+        self._health = health
+        self._post = post
+        self._on_store_back = on_store_back
+        self._now = now
+        self._waiting: deque[Received] = deque()
+        self._hellos: dict[str, tuple[Hello, float]] = {}
+        self._work = asyncio.Event()
+        self._full = asyncio.Event()
+        self._away = False
+        self._busy_since: float | None = None
+        self._delays: Iterator[float] = delays()
+
+    def telemetry(self, agent: str, payload: bytes, received_at: float) -> None:
+        """Take the payload of a telemetry message; raises Rejected, after refusing what can be named."""
+        try:
+            envelope = read_envelope(agent, payload, round(received_at * SECOND))
+        except Rejected as rejected:
+            self._counters.envelopes_refused += 1
+            self._refuse(agent, rejected)
+            raise
+        records = tuple(record for _, record in envelope.records)
+        self._fleet.telemetry(agent, envelope.boot, records, received_at)
+        if self._away or len(self._waiting) >= MAX_WAITING:
+            self._counters.envelopes_deferred += 1
+            return
+        self._waiting.append(envelope)
+        self._work.set()
+        if len(self._waiting) >= GROUP:
+            self._full.set()
+
+    def hello(self, agent: str, hello: Hello, received_at: float) -> None:
+        """Take a hello that was just said; it is answered once the database has been asked.
+
+        Of several by one agent the newest is answered.
+        """
+        offset = round(received_at * SECOND) - hello.up
+        self._fleet.clock(agent, hello.boot, offset, final=False)
+        if self._away:
+            return
+        self._hellos[agent] = hello, received_at
+        self._work.set()
+
+    @property
+    def busy_for(self) -> float:
+        """How long the present transaction has been under way, in seconds; 0 when there is none."""
+        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                while self._hellos or self._waiting:
+                    await self._answer_hellos()
+                    await self._commit()
+            except StoreError as error:
+                await self._wait_out(error)
+            finally:
+                self._busy_since = None
+
+    async def _gather(self) -> None:
+        """Wait a moment for the group to grow."""
+        if not 0 < len(self._waiting) < GROUP:
+            return
+        self._full.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self._full.wait()
+
+    async def _commit(self) -> None:
+        await self._gather()
+        group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+        if not group:
+            return
+        began = self._busy_since = time.monotonic()
+        commit = await self._store.commit(group)
+        self._busy_since = None
+        self._count(group, commit, time.monotonic() - began)
+        self._acknowledge(group, commit.outcomes)
+        self._delays = delays()
+
+    def _count(self, group: Sequence[Received], commit: Commit, seconds: float) -> None:
+        counters, now = self._counters, self._now()
+        counters.commits += 1
+        counters.commit_seconds_total += seconds
+        counters.last_commit_at = now
+        counters.ingest_lag_s = max(0.0, now - min(envelope.received_at for envelope in group) / SECOND)
+        counters.envelopes_stored += commit.outcomes.count(Outcome.COMMITTED)
+        counters.envelopes_duplicate += commit.outcomes.count(Outcome.DUPLICATE)
+        counters.envelopes_refused += sum(outcome in _REFUSED for outcome in commit.outcomes)
+        counters.records_stored.update(commit.records)
+        counters.dead_letters += commit.dead_letters
+        counters.commands.update(commit.finished)
+
+    def _acknowledge(self, group: Sequence[Received], outcomes: Sequence[Outcome]) -> None:
+        """Say what is stored, duplicates too: else a lost acknowledgement would block its agent for ever."""
+        stored: dict[tuple[str, str], list[Range]] = {}
+        refused: dict[tuple[str, str], list[RefusedEnvelope]] = {}
+        for envelope, outcome in zip(group, outcomes, strict=True):
+            key = envelope.agent, envelope.stream
+            stored.setdefault(key, [])
+            if outcome in _REFUSED:
+                code, text = _REFUSED[outcome]
+                refused.setdefault(key, []).append(
+                    RefusedEnvelope.model_validate(
+                        {"seq": envelope.seq, "digest": envelope.digest, "code": code, "text": text}
+                    )
+                )
+                log.warning("envelope refused", agent=envelope.agent, seq=envelope.seq, code=code)
+            else:
+                stored[key].append((envelope.seq, envelope.seq))
+        for (agent, stream), ranges in stored.items():
+            self._ack(agent, stream, merged(ranges), refused.get((agent, stream), []))
+
+    def _refuse(self, agent: str, rejected: Rejected) -> None:
+        if rejected.stream is None or rejected.seq is None:
+            return
+        refusal = RefusedEnvelope(
+            seq=rejected.seq, digest=rejected.digest, code=rejected.code, text=_line(rejected.text)
+        )
+        self._ack(agent, rejected.stream, [], [refusal])
+
+    def _ack(
+        self, agent: str, stream: str, committed: Sequence[Range], refused: Sequence[RefusedEnvelope]
+    ) -> None:
+        ack = Ack(
+            stream=stream,
+            committed=tuple(committed),
+            refused=tuple(refused),
+            window=self.window,
+            server_time=self._now(),
+        )
+        self._post(self._topics.build(Kind.ACK, agent=agent), encode(ack))
+
+    @property
+    def window(self) -> int:
+        """How many envelopes each agent may have under way: together less than a broker queues for us."""
+        return max(1, min(MAX_WINDOW, CREDIT // self._fleet.online))
+
+    async def _answer_hellos(self) -> None:
+        while self._hellos:
+            agent = next(iter(self._hellos))
+            hello, received_at = self._hellos.pop(agent)
+            self._busy_since = time.monotonic()
+            await self._answer(agent, hello, received_at)
+
+    async def _answer(self, agent: str, hello: Hello, received_at: float) -> None:
+        now = round(received_at * SECOND)
+        await self._store.hear(agent, hello, now)
+        offset = await self._store.learn_clock(agent, hello.boot, now - hello.up, now)
+        self._fleet.clock(agent, hello.boot, offset, final=True)
+        missing: dict[str, tuple[Range, ...]] = {}
+        for place, info in enumerate(hello.streams):
+            lacking: Sequence[Range] = merged(info.retained)
+            if place < _MAX_STREAMS:
+                lacking = await self._store.missing(agent, info.stream, info.retained)
+            missing[info.stream] = capped(lacking)
+        wanted = sum(last - first + 1 for ranges in missing.values() for first, last in ranges)
+        log.info("agent said hello", agent=agent, missing_envelopes=wanted)
+        resume = Resume(session=hello.session, missing=missing, window=self.window, server_time=self._now())
+        self._post(self._topics.build(Kind.RESUME, agent=agent), encode(resume))
+
+    async def _wait_out(self, error: StoreError) -> None:
+        """Try until the store works again; meanwhile everything is left to the agents."""
+        self._counters.commit_failures += 1
+        self._away = True
+        trouble = error
+        while True:
+            self._health.set(STORE, ok=False, text=str(trouble))
+            self._counters.envelopes_deferred += len(self._waiting)
+            self._waiting.clear()
+            self._hellos.clear()
+            self._busy_since = None
+            await asyncio.sleep(next(self._delays))
+            try:
+                await self._store.reopen()
+            except StoreError as again:
+                trouble = again
+            else:
+                break
+        self._away = False
+        self._health.set(STORE, ok=True, text=self._store.name)
+        self._on_store_back()
+
+
+def capped(ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """Return at most :data:`MAX_RANGES` ranges that cover ``ranges``.
+
+    Too many make the last one reach over the gaps between the rest: to send what is stored costs a duplicate,
+    but what is not asked for counts as stored.
+    """
+    if len(ranges) <= MAX_RANGES:
+        return tuple(ranges)
+    kept = ranges[: MAX_RANGES - 1]
+    return (*kept, (ranges[MAX_RANGES - 1][0], ranges[-1][1]))
+
+
+def _line(text: str) -> str:
+    """Return ``text`` as the wire allows it in a line for people."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:500]

@@ -1,0 +1,35 @@
+"""Who may speak about what: a board and the ports that feed it belong to one test PC."""
+
+from __future__ import annotations
+
+from boardherd_shared.inventory import Inventory
+
+
+class Owners:
+    """What the inventory says about ownership."""
+
+    def __init__(self, inventory: Inventory | None = None) -> None:
+        """Take the owners from ``inventory``; without one nothing has an owner."""
+        boards = inventory.lab.board if inventory else {}
+        self._boards = {id_: board.pc for id_, board in boards.items() if board.pc}
+        self._ports = {
+            (feed.relay, feed.port): board.pc for board in boards.values() for feed in board.power if board.pc
+        }
+
+    def of_board(self, board: str) -> str | None:
+        """Return the PC that controls ``board``, None if the inventory does not say."""
+        return self._boards.get(board)
+
+    def of_port(self, relay: str, port: int) -> str | None:
+        """Return the PC whose board hangs on the port, None if the inventory does not say."""
+        return self._ports.get((relay, port))
+
+
+def prevails(owner: str | None, agent: str, present: str | None) -> bool:
+    """Tell whether the word of ``agent`` counts.
+
+    The declared owner's does; where none is declared, that of the first to speak (``present``) does.
+    """
+    if owner is not None:
+        return agent == owner
+    return present is None or agent == present

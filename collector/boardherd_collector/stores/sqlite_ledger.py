@@ -1,0 +1,145 @@
+"""The ledger in SQLite: which envelopes are in, their digests, and the clocks of boots."""
+
+# ruff: noqa: S608 - every name in these statements is a literal of this program
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from boardherd_collector.ledger import Ledger, Range, merged
+from boardherd_collector.stores import sqlite_rows as rows
+from boardherd_collector.stores.base import DIGESTS_KEPT, Received
+from boardherd_collector.stores.intake import StreamBook
+from boardherd_collector.stores.sqlite_inventory import ensure
+from boardherd_shared.records import EventRecord
+
+
+@dataclass
+class Tally:
+    """What was added to one stream."""
+
+    envelopes: int = 0
+    lost: int = 0
+    dead: int = 0
+    records: Counter[str] = field(default_factory=Counter)
+
+
+def open_books(db: sqlite3.Connection, group: Sequence[Received]) -> dict[str, StreamBook]:
+    """Return what is known of every stream that ``group`` touches, by its envelopes or by their losses."""
+    seqs: dict[str, list[int]] = {}
+    for envelope in group:
+        seqs.setdefault(envelope.stream, []).append(envelope.seq)
+        for _, record in envelope.records:
+            if isinstance(record, EventRecord) and record.loss is not None:
+                seqs.setdefault(record.loss.stream, [])
+    found = {stream: read_book(db, stream, seqs[stream]) for stream in sorted(seqs)}
+    return {stream: book for stream, book in found.items() if book is not None}
+
+
+def read_book(db: sqlite3.Connection, stream: str, seqs: Iterable[int] = ()) -> StreamBook | None:
+    """Return what is known of ``stream``, with the digests of ``seqs``; None when nothing is."""
+    row = db.execute(
+        "SELECT streams.number, pc.id, watermark, ranges FROM streams"
+        " JOIN test_pcs AS pc ON pc.number = streams.test_pc WHERE stream = ?",
+        (stream,),
+    ).fetchone()
+    if row is None:
+        return None
+    number, agent, watermark, ranges = row
+    digests = {}
+    for seq in seqs:
+        found = db.execute(
+            "SELECT digest FROM stream_digests WHERE stream = ? AND seq = ?", (number, seq)
+        ).fetchone()
+        if found is not None:
+            digests[seq] = found[0].hex()
+    return StreamBook(
+        agent, Ledger(watermark, [(first, last) for first, last in json.loads(ranges)]), digests
+    )
+
+
+def clocks(db: sqlite3.Connection, envelopes: Iterable[Received]) -> dict[tuple[str, str], int]:
+    """Return the offsets of the boots that ``envelopes`` come from, as far as they are known."""
+    clocks = {}
+    for agent, boot in {(envelope.agent, envelope.boot) for envelope in envelopes}:
+        offset = read_clock(db, agent, boot)
+        if offset is not None:
+            clocks[agent, boot] = offset
+    return clocks
+
+
+def read_clock(db: sqlite3.Connection, agent: str, boot: str) -> int | None:
+    """Return the offset of a boot's clock, None if it was never learned."""
+    row = db.execute(
+        "SELECT offset_us FROM boot_clocks JOIN test_pcs AS pc ON pc.number = test_pc"
+        " WHERE pc.id = ? AND boot = ?",
+        (agent, boot),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def close_book(db: sqlite3.Connection, stream: str, book: StreamBook, tally: Tally, now: int) -> None:
+    """Write back what is known of ``stream`` now."""
+    pc = ensure(db, "test_pcs", book.agent, now)
+    added: dict[str, str | int | None] = {
+        "envelopes": tally.envelopes,
+        "lost_envelopes": tally.lost,
+        "dead_letters": tally.dead,
+        **{f"{kind}_records": tally.records[kind] for kind in ("host", "board", "relay", "event")},
+    }
+    values: dict[str, str | int | None] = {
+        "stream": stream,
+        "test_pc": pc,
+        "watermark": book.ledger.watermark,
+        "ranges": json.dumps(book.ledger.ranges),
+        "created_at": now,
+        "updated_at": now,
+    }
+    updates = ", ".join(f"{name} = {name} + excluded.{name}" for name in added)
+    rows.insert(
+        db,
+        "streams",
+        values | added,
+        "ON CONFLICT (stream) DO UPDATE SET watermark = excluded.watermark, ranges = excluded.ranges,"
+        f" updated_at = excluded.updated_at, {updates}",
+    )
+
+
+def keep_digests(db: sqlite3.Connection, new: Sequence[Received]) -> None:
+    """Keep the digests of the new envelopes, and of each stream only the newest."""
+    db.executemany(
+        "INSERT OR REPLACE INTO stream_digests (stream, seq, digest)"
+        " SELECT number, ?, ? FROM streams WHERE stream = ?",
+        [(envelope.seq, bytes.fromhex(envelope.digest), envelope.stream) for envelope in new],
+    )
+    db.executemany(
+        "DELETE FROM stream_digests WHERE stream = (SELECT number FROM streams WHERE stream = ?1) AND seq <="
+        " (SELECT seq FROM stream_digests WHERE stream = (SELECT number FROM streams WHERE stream = ?1)"
+        f" ORDER BY seq DESC LIMIT 1 OFFSET {DIGESTS_KEPT})",
+        [(stream,) for stream in sorted({envelope.stream for envelope in new})],
+    )
+
+
+def missing(book: StreamBook | None, agent: str, ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """Return which numbers of ``ranges`` the stream of ``book`` lacks: all of them when it is another agent's."""
+    if book is None or book.agent != agent:
+        return tuple(merged(ranges))
+    return book.ledger.missing(ranges)
+
+
+def learn_clock(db: sqlite3.Connection, agent: str, boot: str, offset: int, now: int) -> int:
+    """Keep the offset of a boot's clock unless one is known, and return the one that holds."""
+    pc = ensure(db, "test_pcs", agent, now)
+    if pc is None:
+        return offset
+    db.execute(
+        "INSERT INTO boot_clocks (test_pc, boot, offset_us, learned_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (pc, boot, offset, now),
+    )
+    known = read_clock(db, agent, boot)
+    return offset if known is None else known

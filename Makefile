@@ -1,6 +1,6 @@
 # A bare `make` prints this menu.
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-test lint types pytest bench docs clean
+.PHONY: help demo test setup setup-test lint types pytest docs clean
 
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen --no-sync
@@ -35,9 +35,6 @@ types: ## mypy, strict
 
 pytest: ## the tests alone; ARGS="-k spool" picks some
 	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
-
-bench: setup-test ## measure; prints JSON
-	$(RUN) python -m pytest tests/bench -s -q
 
 docs: ## make the generated parts of docs/ again
 	$(RUN) python docs/generate.py

@@ -214,8 +214,8 @@ class Lab(_Part):
 
     site: Slug = Field(description="the lab's id; first level of every topic")
     admins: tuple[str, ...] = Field((), description="broker user names that may do what others may not")
-    defaults: Defaults = Field(default_factory=Defaults)
-    codes: Codes = Field(default_factory=Codes)
+    defaults: Defaults = Field(default_factory=Defaults, description="what boards and relays have in common")
+    codes: Codes = Field(default_factory=Codes, description="codes that this lab adds to the open choices")
     pc: dict[str, PcConfig] = Field(default_factory=dict, description="test PCs by id")
     relay: dict[str, RelayConfig] = Field(default_factory=dict, description="relays by id")
     board: dict[str, BoardConfig] = Field(default_factory=dict, description="boards by id")

@@ -43,6 +43,8 @@ def configure(level: str = "info", form: LogFormat = "auto") -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
+    # The MQTT library logs a traceback whenever a call of its is cancelled; the link reports what matters.
+    logging.getLogger("mqtt").setLevel(logging.CRITICAL)
 
 
 def _escape(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

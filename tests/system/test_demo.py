@@ -98,7 +98,8 @@ def test_ctrl_c_ends_the_demo_cleanly(env: dict[str, str], tmp_path: Path) -> No
     assert not list(tmp_path.glob("boardherd-demo-*")), "the temporary directory was left behind"
     assert not list(tmp_path.rglob("demo.json"))
     assert (
-        str(broker) not in subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=False).stdout
+        str(broker)
+        not in subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=False).stdout
     )
 
 

@@ -85,7 +85,9 @@ def test_a_driver_gets_its_own_keys_and_refuses_strange_ones_with_their_line(tmp
     with pytest.raises(ConfigError, match=r'lab.toml:8 relay.eth-1: there is no secret "eth-1" in nowhere'):
         Inventory.parse(LAB).options_of("eth-1", Options, [Path("nowhere")])
     with pytest.raises(ConfigError) as caught:
-        Inventory.parse(LAB.replace("password =", "pasword ="), Path("lab.toml")).options_of("eth-1", Options, [tmp_path])
+        Inventory.parse(LAB.replace("password =", "pasword ="), Path("lab.toml")).options_of(
+            "eth-1", Options, [tmp_path]
+        )
     assert str(caught.value) == "lab.toml:8 relay.eth-1.pasword: is not a known key here"
 
 

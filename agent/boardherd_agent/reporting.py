@@ -15,6 +15,7 @@ from boardherd_shared.command import CommandStep
 from boardherd_shared.messages import BoardState, PortState, encode
 from boardherd_shared.records import BoardRecord, BootTimes, EventRecord, Power, Record, RelayRecord, Verdict
 from boardherd_shared.topics import Kind, Topics
+from boardherd_shared.values import one_line
 
 REFRESH_S = 60.0
 
@@ -77,7 +78,7 @@ class Reporter:
 
     def command(self, step: CommandStep) -> None:
         """Keep a step of a command's life for the audit trail."""
-        self.event("command", step.target or "agent", f"{step.operator}: {step.text}"[:500], command=step)
+        self.event("command", step.target or "agent", one_line(f"{step.operator}: {step.text}"), command=step)
 
     def lifecycle(self, text: str) -> None:
         """Tell that the agent itself starts or stops."""
@@ -123,13 +124,13 @@ def describe_port(record: RelayRecord) -> str:
         text += f", asked {record.asked.upper()}" + (
             f" by {record.switched_by}" if record.switched_by else ""
         )
-    return f"{text}; {record.reason}"[:500] if record.reason else text
+    return one_line(f"{text}; {record.reason}") if record.reason else text
 
 
 def describe_board(record: BoardRecord) -> str:
     """Return the verdict on a board for a person: "silent since 09:14:03: ssh no answer"."""
     text = f"{_words(record.verdict)} since {_clock_time(record.since)}"
-    return f"{text}: {record.reason}"[:500] if record.reason else text
+    return one_line(f"{text}: {record.reason}") if record.reason else text
 
 
 def _words(verdict: Verdict) -> str:

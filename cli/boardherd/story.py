@@ -330,5 +330,8 @@ def _read_spool(demo: Demo) -> Spooled:
     found: Spooled = {}
     for state, payload in rows:
         envelope = decode(Envelope, payload)
-        found[envelope.stream, envelope.seq] = (state, Counter(str(record.kind) for record in envelope.records))
+        found[envelope.stream, envelope.seq] = (
+            state,
+            Counter(str(record.kind) for record in envelope.records),
+        )
     return found

@@ -18,7 +18,8 @@ from boardherd_shared.messages import (
     digest,
     explain,
 )
-from boardherd_shared.records import MAX_INT, RECORD
+from boardherd_shared.records import RECORD
+from boardherd_shared.values import MAX_INT
 
 Code = Literal["conflict", "invalid", "unsupported", "too_large"]
 

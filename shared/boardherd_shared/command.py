@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from boardherd_shared.ids import CommandId, Operator, Slug
+from boardherd_shared.values import Text
 
 DEFAULT_VALIDITY_S = 30.0
 
@@ -102,8 +103,8 @@ class Command(BaseModel):
         None, description="when it was sent, Unix seconds; valid_for counts from here"
     )
     expect: Literal["on", "off"] | None = Field(None, description="refuse unless this is the state now")
-    reason: str | None = Field(None, max_length=300, description="why; goes to the audit trail")
-    on_behalf_of: str | None = Field(None, max_length=100, description="the person a service acts for")
+    reason: Text | None = Field(None, description="why; goes to the audit trail")
+    on_behalf_of: Text | None = Field(None, description="the person a service acts for")
 
     @model_validator(mode="after")
     def _one_target(self) -> Command:
@@ -143,19 +144,19 @@ class CommandStep(BaseModel):
     v: Literal[1] = 1
     id: CommandId
     state: State
-    action: str = Field(description="what was asked for; free text when the command could not be read")
-    target: str = Field("", description='"board/evm-07" or "relay/eth-1/3"')
+    action: Text = Field(description="what was asked for; free text when the command could not be read")
+    target: Text = Field("", description='"board/evm-07" or "relay/eth-1/3"')
     agent: Slug
     operator: Operator = Field(description="broker user name of the sender")
-    on_behalf_of: str | None = None
-    reason: str | None = Field(None, description="why it was asked for, in the operator's words")
+    on_behalf_of: Text | None = None
+    reason: Text | None = Field(None, description="why it was asked for, in the operator's words")
     at: float = Field(description="when this step was taken, Unix seconds")
-    phase: str = Field("", description="running: off, dwell, on, waiting")
+    phase: Text = Field("", description="running: off, dwell, on, waiting")
     code: Refusal | None = Field(None, description="why it was refused or expired")
-    text: str = Field(description="the step in one sentence")
-    before: str | None = Field(None, description="measured state before: on, off or unknown")
-    asked: str | None = Field(None, description="state asked of the device")
-    observed: str | None = Field(None, description="measured state after")
+    text: Text = Field(description="the step in one sentence")
+    before: Text | None = Field(None, description="measured state before: on, off or unknown")
+    asked: Text | None = Field(None, description="state asked of the device")
+    observed: Text | None = Field(None, description="measured state after")
     times: dict[str, float] = Field(
         default_factory=dict, description="seconds of each phase and sign of life"
     )

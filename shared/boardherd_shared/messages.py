@@ -13,17 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from boardherd_shared.ids import HexId, Slug
-from boardherd_shared.records import (
-    MAX_INT,
-    BoardRecord,
-    Count,
-    EventRecord,
-    HostRecord,
-    Micros,
-    Record,
-    RelayRecord,
-    Text,
-)
+from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, Record, RelayRecord
+from boardherd_shared.values import MAX_INT, Count, Micros, Text
 
 MAX_PAYLOAD = 256 * 1024
 """The largest payload anybody may send, in bytes."""

@@ -10,30 +10,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from boardherd_shared.command import CommandStep
 from boardherd_shared.ids import HexId, Slug
-
-MAX_INT = 2**63 - 1
-
-
-def _printable(text: str) -> str:
-    """Refuse what databases, terminals and logs choke on: control characters, NUL above all."""
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
-        raise ValueError("control characters are not allowed")
-    return text
-
-
-Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_printable)]
-"""A line that a person reads."""
-
-Count = Annotated[int, Field(ge=0, le=MAX_INT)]
-Micros = Annotated[int, Field(ge=0, le=MAX_INT)]
-"""A time in microseconds."""
-
-Percent = Annotated[float, Field(ge=0, le=100)]
-Port = Annotated[int, Field(ge=1, le=100)]
+from boardherd_shared.values import MAX_INT, Count, Micros, Percent, Port, Text
 
 
 class Power(StrEnum):

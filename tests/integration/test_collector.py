@@ -244,16 +244,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+async def fill(store: SqliteStore) -> int:
+    """Commit envelopes until the disk is full; return the number of the last that was stored."""
+    stored = 0
+
+    async def commit_for_ever() -> None:
+        nonlocal stored
+        while True:
+            await store.commit([received(stored + 1, *[event(NOW, text="x" * 400) for _ in range(100)])])
+            stored += 1
+
+    with pytest.raises(StoreError, match="full"):
+        await commit_for_ever()
+    return stored
+
+
 async def test_a_full_disk_is_waited_out(small_disk: Path) -> None:
     """DEL-1, OPS-1: what did not fit was not called stored, and goes in when there is room again."""
     async with SqliteStore(small_disk / "history.db") as store:
         await store.sync_inventory(lab(), NOW)
-        seq = 0
-        with pytest.raises(StoreError, match="full"):
-            while True:
-                records = [event(NOW, text="x" * 400) for _ in range(100)]
-                await store.commit([received(seq + 1, *records)])
-                seq += 1
+        seq = await fill(store)
         assert seq > 1
         assert (await store.counts()).streams[0].envelopes == seq
         more = ["mount", "-o", "remount,size=64m", str(small_disk)]

@@ -6,10 +6,10 @@ import asyncio
 import signal
 
 import pytest
-from support.broker import Mosquitto
-from support.ports import free_port
 
 from boardherd_shared.link import BrokerSettings, Farewell, Incoming, Link, LinkDown, Session
+from support.broker import Mosquitto
+from support.ports import free_port
 
 
 def link(url: str, name: str = "probe") -> Link:

@@ -20,6 +20,7 @@ from boardherd_shared.clock import Clock
 from boardherd_shared.command import Command, CommandStep, Refusal, State, fingerprint, parse_command
 from boardherd_shared.ids import CommandId, new_command_id
 from boardherd_shared.messages import MAX_PAYLOAD, ProtocolError, explain
+from boardherd_shared.values import one_line
 
 STALL_S = 5.0
 """After the agent stood still for longer than this, whatever was waiting is refused as stale."""
@@ -208,7 +209,7 @@ class Commander:
             reason=command.reason if command else None,
             at=self._clock.wall() / 1e6,
             code=refused.code,
-            text=f"{'expired' if expired else 'refused'}: {refused.text}",
+            text=one_line(f"{'expired' if expired else 'refused'}: {refused.text}"),
         )
         log.info("command refused", operator=request.operator, code=refused.code.value, why=refused.text)
         self._announce(step)

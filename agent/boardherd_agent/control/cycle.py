@@ -18,6 +18,7 @@ from boardherd_shared.clock import Clock
 from boardherd_shared.command import Action, Command, CommandStep, Refusal, State
 from boardherd_shared.inventory import MIN_OFF_TIME_S
 from boardherd_shared.records import BootTimes, Power
+from boardherd_shared.values import one_line
 
 FINISH_WITHIN_S = 15 * 60.0
 """A cycle that was interrupted longer ago than this is reported, and the board stays as it is."""
@@ -72,7 +73,7 @@ class Life:
             on_behalf_of=self.command.on_behalf_of,
             reason=self.command.reason,
             at=self.clock.wall() / 1e6,
-            text=text,
+            text=one_line(text),
             before=self.before,
             asked=self.asked,
             **more,  # type: ignore[arg-type]

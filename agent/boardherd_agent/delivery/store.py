@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -128,12 +129,9 @@ class SpoolStore:
         """Note that the database has these envelopes; False if that could not be written down."""
         done = True
         for stream, group in groupby(sorted(keys), key=lambda key: key.stream):
-            mine = list(group)
+            noted = partial(SpoolDatabase.acknowledge, keys=list(group))
             home = self._home(stream)
-            done &= (
-                home is None
-                or self._ask(home, lambda db, mine=mine: db.acknowledge(mine), -1, vital=True) >= 0
-            )  # type: ignore[misc]
+            done &= home is None or self._ask(home, noted, -1, vital=True) >= 0
         return done
 
     def refuse(self, key: Key, fingerprint: str, code: str) -> Refusal:
@@ -149,8 +147,10 @@ class SpoolStore:
     def resume(self, missing: Mapping[str, Iterable[Range]]) -> int:
         """Make acknowledged envelopes pending again that the database lacks; return how many."""
         return sum(
-            self._ask(self._home(stream), lambda db, s=stream, r=ranges: db.resume(s, r), 0, vital=True)  # type: ignore[misc]
-            for stream, ranges in missing.items()
+            self._ask(
+                self._home(stream), partial(SpoolDatabase.resume, stream=stream, missing=spans), 0, vital=True
+            )
+            for stream, spans in missing.items()
         )
 
     def describe(self) -> list[StreamInfo]:
@@ -310,7 +310,8 @@ class SpoolStore:
         """Have the central database know that records are, or are no longer, kept in memory only."""
         if db.volatile != self._confessed:
             self._confessed = db.volatile
-            self._ask(db, lambda db: db.append("events", [fault_event(text, self._clock)]), [])
+            event = fault_event(text, self._clock)
+            self._ask(db, lambda db: len(db.append("events", [event])), 0)
 
     def _say(self, trouble: str) -> None:
         """Log a change of the disk's state, once."""

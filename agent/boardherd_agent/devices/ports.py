@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from boardherd_shared.clock import Clock
 from boardherd_shared.records import Power, RelayRecord
+from boardherd_shared.values import one_line
 
 OUTSIDE = "switched from outside"
 REBOOTED = "module rebooted"
@@ -20,8 +21,6 @@ INTERRUPTED = "interrupted while switching"
 NOT_READ = "not read yet"
 NOT_USED = "no board here uses it"
 NO_SUCH_PORT = "the module has no such port"
-
-_REASON_LENGTH = 300
 
 Polarity = Literal["NO", "NC"]
 Expected = Literal["on", "off", "any"]
@@ -213,8 +212,3 @@ def _all_released(outputs: Mapping[int, bool], ours: int | None) -> bool:
     dropped by the module, not switched one by one by somebody else.
     """
     return not any(energised for port, energised in outputs.items() if port != ours)
-
-
-def one_line(text: str) -> str:
-    """Return ``text`` as one printable line of bounded length."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:_REASON_LENGTH]

@@ -23,11 +23,12 @@ from boardherd_agent.devices.device import (
     Driver,
     Identity,
 )
-from boardherd_agent.devices.ports import PortBook, PortStatus, PortUse, one_line
+from boardherd_agent.devices.ports import PortBook, PortStatus, PortUse
 from boardherd_shared.backoff import delays
 from boardherd_shared.clock import Clock
 from boardherd_shared.inventory import RelayConfig
 from boardherd_shared.records import Power
+from boardherd_shared.values import one_line
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from boardherd_agent.watch.console import Console
 from boardherd_agent.watch.evidence import CONSOLE, ConsoleState, Evidence, Heard, Look, PowerSeen
 from boardherd_agent.watch.probes import Probe, build_probes
 from boardherd_agent.watch.probing import Pace, Prober
-from boardherd_agent.watch.texts import one_line
+from boardherd_agent.watch.texts import brief
 from boardherd_agent.watch.verdict import Judgement, Rules, console_answer, judge
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.inventory import BoardConfig
@@ -172,7 +172,7 @@ class BoardWatch:
         if self._evidence.console:
             answer, text = console_answer(self._evidence, self.verdict)
             at = self._clock.wall() - self._clock.up() + (self._evidence.heard or self._clock.up())
-            results.append(ProbeResult(probe=CONSOLE, answer=answer, at=max(0, at), text=one_line(text)))
+            results.append(ProbeResult(probe=CONSOLE, answer=answer, at=max(0, at), text=brief(text)))
         return results
 
     def _looked(self, look: Look) -> None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from boardherd_agent.watch.texts import one_line
+from boardherd_agent.watch.texts import brief
 
 MAX_LINE = 512
 """Bytes kept of one line; the rest of a longer one is not looked at."""
@@ -80,7 +80,7 @@ class BootReader:
     @property
     def last_line(self) -> str:
         """The last line with anything on it, even if it is not complete: a dead board's last words."""
-        return one_line(bytes(self._line)) or self._last
+        return brief(bytes(self._line)) or self._last
 
     def feed(self, data: bytes) -> list[Sign]:
         """Return the signs that ``data`` completes, in order."""
@@ -132,14 +132,14 @@ class BootReader:
 
     def _end_line(self) -> list[Sign]:
         signs = self._match(_LINES)
-        self._last = one_line(bytes(self._line)) or self._last
+        self._last = brief(bytes(self._line)) or self._last
         self._line.clear()
         self._return = False
         return signs
 
     def _match(self, patterns: tuple[tuple[Stage, re.Pattern[str]], ...]) -> list[Sign]:
         text = self._line.decode("utf-8", "replace")
-        return [Sign(stage, one_line(text)) for stage, pattern in patterns if pattern.search(text)]
+        return [Sign(stage, brief(text)) for stage, pattern in patterns if pattern.search(text)]
 
 
 def _after_escape(byte: int) -> _Mode:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from boardherd_agent.watch.samplers.memory import memory_total
-from boardherd_agent.watch.texts import one_line
+from boardherd_agent.watch.texts import brief
 from boardherd_shared.messages import HostFacts
 
 _OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
@@ -29,11 +29,11 @@ def host_facts() -> HostFacts:
     hostname = socket.gethostname()
     code, text = _operating_system()
     return HostFacts(
-        hostname=one_line(hostname),
-        domain_name=one_line(_domain_name(hostname)),
+        hostname=brief(hostname),
+        domain_name=brief(_domain_name(hostname)),
         ip_address=primary_address(),
-        os_version=one_line(code),
-        os_text=one_line(text),
+        os_version=brief(code),
+        os_text=brief(text),
         cpu_count=os.cpu_count() or 0,
         memory_total=memory_total(),
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from boardherd_agent.watch.evidence import Answer, Look
 from boardherd_agent.watch.probes import Probe
-from boardherd_agent.watch.texts import one_line
+from boardherd_agent.watch.texts import brief
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Duration
 from boardherd_shared.records import Verdict
@@ -120,7 +120,7 @@ class Prober:
             up=up,
             probe=self.name,
             answer=outcome.answer,
-            text=one_line(outcome.text),
+            text=brief(outcome.text),
             stack_up=outcome.stack_up,
             wall=wall,
             duration_s=outcome.duration_s,

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from boardherd_agent.watch.samplers import SAMPLER_FAULTS, Fields, Sampler, build_samplers
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.command import Duration
-from boardherd_shared.records import Health, HostRecord, Percent
+from boardherd_shared.records import Health, HostRecord
+from boardherd_shared.values import Percent
 
 _BASELINE_S = 1.0
 """How long the first sample waits, so that rates since the start mean something."""

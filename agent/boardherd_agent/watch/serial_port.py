@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import serial
 import serial_asyncio_fast
 
-from boardherd_agent.watch.texts import error_text, one_line
+from boardherd_agent.watch.texts import brief, error_text
 
 BY_ID = Path("/dev/serial/by-id")
 LOCKS = Path("/var/lock")
@@ -105,7 +105,7 @@ class Listener(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note why the port is gone."""
-        self._trouble = one_line(str(exc)) if exc else "closed by the other side"
+        self._trouble = brief(str(exc)) if exc else "closed by the other side"
         self.closed.set()
 
     async def until_lost(self, check_s: float = 1.0) -> None:
@@ -165,7 +165,7 @@ def _why(device: str, error: Exception) -> str:
         return f"busy: another program has locked {device}"
     if number == errno.EACCES:
         return f"{device}: permission denied; the agent needs the group that owns it, dialout as a rule"
-    return one_line(f"{device}: {os.strerror(number) if number else error}")
+    return brief(f"{device}: {os.strerror(number) if number else error}")
 
 
 def _keep_lines_at_close(port: serial.Serial) -> None:

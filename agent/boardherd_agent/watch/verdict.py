@@ -12,7 +12,7 @@ from functools import cached_property
 
 from boardherd_agent.watch.boot_patterns import Stage
 from boardherd_agent.watch.evidence import CONSOLE, Answer, Evidence, Look
-from boardherd_agent.watch.texts import listed, one_line
+from boardherd_agent.watch.texts import brief, listed
 from boardherd_shared.clock import seconds
 from boardherd_shared.records import Blame, Power, Verdict
 
@@ -93,7 +93,7 @@ def console_answer(evidence: Evidence, verdict: Verdict) -> tuple[Answer, str]:
     if not _spoke(evidence):
         return _quiet(evidence)
     stage, words = evidence.last_stage(), evidence.last_words()
-    text = one_line(": ".join(part for part in (stage, words) if part))
+    text = brief(": ".join(part for part in (stage, words) if part))
     if stage is not None and stage not in _UP:
         return "no", text
     return ("unavailable", f"quiet, last line: {words}") if verdict is Verdict.SILENT else ("yes", text)
@@ -196,7 +196,7 @@ class _Case:
 
 
 def _verdict(verdict: Verdict, blame: Blame, reason: str) -> Judgement:
-    return Judgement(verdict, blame, one_line(reason, 400))
+    return Judgement(verdict, blame, brief(reason, 400))
 
 
 def _switched_off(case: _Case) -> Judgement:

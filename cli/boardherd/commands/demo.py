@@ -199,7 +199,7 @@ boardherd demo, site "{SITE}"
   broker   {broker.display}
   files    {running.directory}
 
-Try in another terminal:
+Try in another terminal{_activation()}:
 
   boardherd status
   boardherd power cycle evm-01 --wait-alive
@@ -208,6 +208,19 @@ Try in another terminal:
 Break something:  boardherd demo fault evm-03 hang
 Ctrl-C ends it.
 """
+
+
+def _activation() -> str:
+    """Return how another terminal finds this very command line, if it lives in a virtual environment."""
+    import os
+    import sys
+
+    if sys.prefix == sys.base_prefix:
+        return ""
+    place = (
+        Path(os.path.relpath(sys.prefix)) if Path(sys.prefix).is_relative_to(Path.cwd()) else Path(sys.prefix)
+    )
+    return f", after: . {place / 'bin' / 'activate'}"
 
 
 def _check(options: Options, *, as_json: bool) -> int:

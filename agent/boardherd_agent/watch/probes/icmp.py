@@ -10,7 +10,7 @@ from collections.abc import Callable
 import icmplib
 
 from boardherd_agent.watch.probes.probe import Outcome, no_answer, outcome_of
-from boardherd_agent.watch.texts import one_line
+from boardherd_agent.watch.texts import brief
 
 NOT_PERMITTED = (
     "ICMP is not permitted: widen the sysctl net.ipv4.ping_group_range or give the agent CAP_NET_RAW"
@@ -56,7 +56,7 @@ class PingProbe:
         except icmplib.SocketPermissionError:
             return Outcome("unavailable", NOT_PERMITTED)
         except icmplib.ICMPSocketError as error:
-            return Outcome("unavailable", one_line(str(error)))
+            return Outcome("unavailable", brief(str(error)))
         return await _ping(sock, str(address[0]), within_s)
 
 
@@ -73,7 +73,7 @@ async def _ping(sock: icmplib.AsyncSocket, address: str, within_s: float) -> Out
         except icmplib.ICMPSocketError as error:
             # The library turns the system's error into text; the original tells whose fault it is.
             cause = error.__context__
-            return outcome_of(cause) if isinstance(cause, OSError) else Outcome("no", one_line(str(error)))
+            return outcome_of(cause) if isinstance(cause, OSError) else Outcome("no", brief(str(error)))
         except icmplib.ICMPError as error:
-            return Outcome("no", one_line(str(error)))
+            return Outcome("no", brief(str(error)))
     return Outcome("yes", "answered", time.monotonic() - began, stack_up=True)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from boardherd_agent.watch.probes.probe import Outcome, no_answer, outcome_of
-from boardherd_agent.watch.texts import one_line
+from boardherd_agent.watch.texts import brief
 
 _MAX_BANNER = 255
 """RFC 4253 section 4.2: the longest identification line, CR and LF included."""
@@ -45,7 +45,7 @@ class SshProbe:
             return Outcome("no", "connected, but it stays mute", None, stack_up=True)
         banner = _banner_in(text)
         if banner is None:
-            return Outcome("no", f'no SSH server: "{one_line(text, 80)}"', duration, stack_up=True)
+            return Outcome("no", f'no SSH server: "{brief(text, 80)}"', duration, stack_up=True)
         return Outcome("yes", banner, duration, stack_up=True)
 
 
@@ -71,4 +71,4 @@ def _banner_in(text: bytes) -> str | None:
     """Return the identification line in ``text``, once it is complete or as long as it can be."""
     lines = text.split(b"\n")
     complete = lines if len(text) >= _MAX_BANNER else lines[:-1]
-    return next((one_line(line) for line in complete if line.startswith(b"SSH-")), None)
+    return next((brief(line) for line in complete if line.startswith(b"SSH-")), None)

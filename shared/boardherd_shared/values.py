@@ -1,0 +1,42 @@
+"""The kinds of values that messages and records are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+MAX_INT = 2**63 - 1
+"""The largest integer that every database takes."""
+
+MAX_TEXT = 500
+
+
+def _printable(text: str) -> str:
+    """Refuse what databases, terminals and logs choke on: control characters, NUL above all."""
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_printable)]
+"""A line that a person reads."""
+
+Count = Annotated[int, Field(ge=0, le=MAX_INT)]
+Micros = Annotated[int, Field(ge=0, le=MAX_INT)]
+"""A time in microseconds."""
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Port = Annotated[int, Field(ge=1, le=100)]
+"""Port of a relay, from 1."""
+
+
+def one_line(text: bytes | str, limit: int = MAX_TEXT) -> str:
+    """Return words of the world as one printable line of at most ``limit`` characters, fit for :data:`Text`.
+
+    Bytes are read as UTF-8; what does not print becomes a space, and runs of spaces shrink to one.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -91,7 +91,7 @@ class Reporter:
             "up": self._clock.up(),
             "event": event,
             "subject": subject,
-            "text": text,
+            "text": one_line(text),
         }
         self._put(EventRecord.model_validate(values | more))
 

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -75,7 +76,7 @@ async def serve(host: str, port: int) -> None:
         server = await asyncio.start_server(on_client, host, port)
     except OSError as error:
         await broker.shutdown()
-        raise lifecycle.CannotStart(f"the broker cannot listen on {host}:{port}: {error.strerror}") from error
+        raise lifecycle.CannotStart(f"the broker cannot listen on {host}:{port}: {_why(error)}") from error
     try:
         async with server:
             bound = server.sockets[0].getsockname()[1]
@@ -85,6 +86,11 @@ async def serve(host: str, port: int) -> None:
         for writer in list(clients):
             writer.transport.abort()
         await broker.shutdown()
+
+
+def _why(error: OSError) -> str:
+    """Return the system's own words; asyncio's repeat the address."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _look(reader: asyncio.StreamReader) -> tuple[bytes, int]:

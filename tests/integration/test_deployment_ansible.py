@@ -15,6 +15,8 @@ import yaml
 
 from support.ansible_lab import ANSIBLE, BIN, LAB, ROOT, Controller, run_ansible
 
+pytestmark = pytest.mark.timeout(300)  # playbooks take their time on a busy machine
+
 
 @pytest.fixture(scope="module")
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Controller:

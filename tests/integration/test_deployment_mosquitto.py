@@ -23,6 +23,8 @@ from support.ports import wait_for_port
 
 SITE = Topics("lab")
 
+pytestmark = pytest.mark.timeout(300)  # the first test of the file waits for a playbook
+
 
 def of_agent(pc: str, operator: str = "alice") -> set[str]:
     """Every topic that an agent writes."""

@@ -59,8 +59,8 @@ class Controller:
     def _inventory(self) -> dict[str, object]:
         places = {
             "boardherd_prefix": f"{self.home}/hosts/{{{{ inventory_hostname_short }}}}",
-            "boardherd_manage_services": False,
-            "boardherd_become": False,
+            "boardherd_manage_services": "false",  # as text, which is what "-e" on the command line gives
+            "boardherd_become": "false",
             "boardherd_venv": sys.prefix,
             "boardherd_lab_file": "{{ inventory_dir }}/lab.toml",
             "boardherd_broker_url": f"mqtt://127.0.0.1:{self.listener}",

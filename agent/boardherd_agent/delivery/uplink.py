@@ -191,7 +191,8 @@ class Uplink:
         return True
 
     async def _say_hello(self, session: Session) -> None:
-        streams = tuple(await self._spool.describe())
+        # The present stream first: a collector that looks at only so many has seen what matters.
+        streams = tuple(reversed(await self._spool.describe()))
         hello = self._hello(session.id).model_copy(
             update={
                 "session": session.id,

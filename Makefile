@@ -28,7 +28,7 @@ setup-test: $(UV) ## install also what the tests need: Python and Debian package
 lint: ## style, imports and the wiring between packages
 	$(RUN) ruff format --check --quiet
 	$(RUN) ruff check --quiet
-	$(RUN) lint-imports --no-timings > .tools/imports.log || (cat .tools/imports.log; exit 1)
+	$(RUN) lint-imports > .tools/imports.log || (cat .tools/imports.log; exit 1)
 
 types: ## mypy, strict
 	$(RUN) mypy

@@ -45,6 +45,9 @@ from boardherd_shared.topics import Address, Kind, Topics, parse
 _LAST_WORDS_S = 1.5
 """How long a stop waits for the last results to reach the broker."""
 
+_OWN_TOPICS = (Kind.STATUS, Kind.ACK, Kind.RESUME, Kind.COMMAND, Kind.RELAY_STATE, Kind.BOARD_STATE)
+"""What an agent reads below its own id: orders and answers, and what the broker remembers of it."""
+
 log = structlog.get_logger()
 
 
@@ -188,10 +191,7 @@ class Agent:
     async def _serve(self, session: Session) -> None:
         """Live one connection to the broker."""
         await session.subscribe(
-            *(
-                self._topics.filter(kind, agent=self._pc)
-                for kind in (Kind.STATUS, Kind.ACK, Kind.RESUME, Kind.COMMAND)
-            ),
+            *(self._topics.filter(kind, agent=self._pc) for kind in _OWN_TOPICS),
             *(self._topics.filter(Kind.BOARD_COMMAND, board=board) for board in self._bench.boards),
             self._topics.filter(Kind.COLLECTOR_STATUS),
         )
@@ -232,6 +232,8 @@ class Agent:
                 self._uplink.on_collector_status(message.payload)
             case Kind.STATUS:
                 await self._repair(session, message.payload)
+            case Kind.RELAY_STATE | Kind.BOARD_STATE:
+                self._clear_if_gone(address, message)
 
     async def _repair(self, session: Session, payload: bytes) -> None:
         """Say again that we are there, if the will of an older session says that we are not."""
@@ -239,8 +241,17 @@ class Agent:
             said = decode(Status, payload)
         except ProtocolError:
             return
-        if said.session != session.id:
+        if said.session == session.id:
+            return
+        if said.state == "online":
+            log.error("another agent claims to be this test PC", pc=self._pc, its_session=said.session)
+        else:
             await self._say_online(session)
+
+    def _clear_if_gone(self, address: Address, message: Incoming) -> None:
+        """Take back a retained state of something that is no longer ours."""
+        if message.payload and not self._bench.has(address.board, address.relay, address.port):
+            self._states.set(message.topic, None)
 
     async def _say_online(self, session: Session) -> None:
         topic = self._topics.build(Kind.STATUS, agent=self._pc)

@@ -119,6 +119,12 @@ class Bench:
             }
         )
 
+    def has(self, board: str, relay: str, port: int) -> bool:
+        """Tell whether a board, or else a relay port, belongs to this test PC."""
+        if board:
+            return board in self.boards
+        return any((feed.relay, feed.port) == (relay, port) for c in self.boards.values() for feed in c.power)
+
     async def run_relays(self) -> None:
         """Keep every relay open and read, until cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -201,10 +201,21 @@ class Session:
 
 @contextlib.contextmanager
 def _world() -> Iterator[None]:
+    """Turn the library's errors into LinkDown, and give back a cancellation that it lost.
+
+    Its calls use asyncio.wait_for, which in Python 3.11 forgets a cancellation that comes in the same turn of the
+    loop as the answer; the task would then go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
     except aiomqtt.MqttError as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
         raise LinkDown(str(error) or "connection lost") from error
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 class Link:

@@ -51,10 +51,8 @@ class HandCollector:
         self.lost_acks: Counter[int] = Counter()
         self.double_acks = False
         self.refusals: dict[int, str] = {}
-        self.unacknowledged = 0
-        self.most_unacknowledged = 0
-        self.hold = asyncio.Event()
-        self.hold.set()
+        self.holds = False
+        self.held: list[bytes] = []
         self._topics = Topics(site)
         self._link = Link(BrokerSettings(url=url, keepalive_s=5), name=f"collector-{site}")
         self._connection: Session | None = None
@@ -96,7 +94,21 @@ class HandCollector:
         if address.kind is Kind.HELLO:
             await self._welcome(session, decode(Hello, message.payload))
         else:
-            await self._store(session, decode(Envelope, message.payload), message.payload)
+            envelope = decode(Envelope, message.payload)
+            self.arrived.append(envelope.seq)
+            self.seen[envelope.seq] += 1
+            if self.holds:
+                self.held.append(message.payload)
+            else:
+                await self._store(session, envelope, message.payload)
+
+    async def release(self) -> None:
+        """Answer what was held back, and hold nothing back from now on."""
+        self.holds = False
+        assert self._connection
+        while self.held:
+            payload = self.held.pop(0)
+            await self._store(self._connection, decode(Envelope, payload), payload)
 
     async def _welcome(self, session: Session, hello: Hello) -> None:
         self.hellos.append(hello)
@@ -108,18 +120,12 @@ class HandCollector:
         await session.publish(self._topics.build(Kind.RESUME, agent=AGENT), encode(resume))
 
     async def _store(self, session: Session, envelope: Envelope, payload: bytes) -> None:
-        self.arrived.append(envelope.seq)
-        self.seen[envelope.seq] += 1
-        self.unacknowledged += 1
-        self.most_unacknowledged = max(self.most_unacknowledged, self.unacknowledged)
-        await self.hold.wait()
         code = self.refusals.pop(envelope.seq, None)
         if code is None:
             self.database.take(payload)
         if self.lost_acks[envelope.seq]:
             self.lost_acks[envelope.seq] -= 1
             return
-        self.unacknowledged -= 1
         ack = Ack(
             stream=envelope.stream,
             committed=() if code else ((envelope.seq, envelope.seq),),
@@ -224,12 +230,16 @@ async def test_everything_arrives_within_the_window(mosquitto: Mosquitto, site: 
     for n in range(60):
         await spool.append("samples", [host(n)])
     agent, collector = HandAgent(mosquitto.url, site, spool), HandCollector(mosquitto.url, site)
+    collector.holds = True
     async with agent.running(), collector.online():
+        await until(lambda: len(collector.held) == collector.window)
         agent.outbox.put(event("fresh"))
+        await asyncio.sleep(0.1)
+        assert len(collector.held) == collector.window
+        await collector.release()
         await until(lambda: len(collector.database.tags()) == 61)
         await until(lambda: spool.figures.pending == 0)
     assert set(collector.database.tags().values()) == {1}
-    assert collector.most_unacknowledged <= collector.window
     assert collector.hellos[-1].boot == agent.clock.boot
     assert collector.hellos[-1].streams[0].last >= 60
     assert spool.figures.acknowledged == 61
@@ -243,11 +253,11 @@ async def test_fresh_data_shows_while_the_backlog_drains(
     for n in range(200):
         await spool.append("samples", [host(n)])
     agent, collector = HandAgent(mosquitto.url, site, spool), HandCollector(mosquitto.url, site)
-    collector.hold.clear()
+    collector.holds = True
     async with agent.running(), collector.online():
         await until(lambda: collector.arrived)
         (key,) = await spool.append("events", [event("fresh")])
-        collector.hold.set()
+        await collector.release()
         await until(lambda: key.seq in collector.seen)
         before = collector.arrived.index(key.seq)
         await until(lambda: spool.figures.pending == 0)

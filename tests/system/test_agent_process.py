@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -280,3 +281,47 @@ async def test_a_relay_that_goes_away_is_unknown_and_a_command_fails_in_words(
         assert steps[-1].observed == "unknown"
         assert state.record.observed is Power.UNKNOWN
         assert module.transitions == []
+
+
+async def test_what_is_no_longer_here_is_taken_back(
+    mosquitto: Mosquitto, tmp_path: Path, agents: list[Agent]
+) -> None:
+    """Retained states of a board or a port that has left this PC do not outlive it."""
+    topics = Topics("gone")
+    old = [
+        topics.build(Kind.BOARD_STATE, agent="pc-01", board="evm-99"),
+        topics.build(Kind.RELAY_STATE, agent="pc-01", relay="eth-1", port=8),
+    ]
+    async with (
+        DevantechModule() as module,
+        Link(BrokerSettings(url=mosquitto.url), name="onlooker").session() as session,
+    ):
+        for topic in old:
+            await session.publish(topic, b"{}", retain=True)
+        agents.append(Agent(write(tmp_path, broker=mosquitto.url, relay_port=module.port, site="gone")))
+        await session.subscribe(*old)
+        cleared: set[str] = set()
+        async with asyncio.timeout(15):
+            async for message in session.messages():
+                if not message.payload:
+                    cleared.add(message.topic)
+                if cleared == set(old):
+                    break
+
+
+async def test_two_agents_of_one_name_are_told_and_do_not_fight(
+    mosquitto: Mosquitto, tmp_path: Path, agents: list[Agent]
+) -> None:
+    site = "twins"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        agents.append(Agent(write(tmp_path / name, broker=mosquitto.url, relay_port=free_port(), site=site)))
+    await asyncio.to_thread(agents[0].says, "another agent claims to be this test PC")
+    async with Link(BrokerSettings(url=mosquitto.url), name="onlooker").session() as session:
+        await session.subscribe(Topics(site).filter(Kind.STATUS))
+        heard = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                async for _ in session.messages():
+                    heard += 1
+    assert heard <= 2, "they answer each other without end"

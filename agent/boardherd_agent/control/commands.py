@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -137,13 +138,13 @@ class Commander:
         self._announce(step)
         self._start(life, self._executor.carry_out(life), tasks)
 
-    def _start(self, life: Life, work: object, tasks: asyncio.TaskGroup) -> None:
+    def _start(self, life: Life, work: Coroutine[Any, Any, None], tasks: asyncio.TaskGroup) -> None:
         for port in life.target.ports:
             self._busy[port] = life
 
         async def see_through() -> None:
             try:
-                await work  # type: ignore[misc]
+                await work
             finally:
                 for port in life.target.ports:
                     del self._busy[port]

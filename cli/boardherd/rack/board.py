@@ -235,7 +235,8 @@ class SimulatedBoard:
         for text in console.COUNTDOWN:
             self._print(text)
             try:
-                await asyncio.wait_for(self._key.wait(), self._seconds(console.COUNT_SHARE))
+                async with asyncio.timeout(self._seconds(console.COUNT_SHARE)):
+                    await self._key.wait()
             except TimeoutError:
                 continue
             self._print("\n")

@@ -298,9 +298,9 @@ async def test_a_lock_file_is_respected_and_the_port_left_when_one_appears(
         await until(lambda: lockable(board))
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "999999999", "-1", str(os.getpid())])
+@pytest.mark.parametrize("content", ["", "nonsense", "999999999", "-1", "our own"])
 def test_a_stale_lock_file_counts_for_nothing(content: str, tmp_path: Path) -> None:
-    (tmp_path / "LCK..ttyUSB0").write_text(content)
+    (tmp_path / "LCK..ttyUSB0").write_text(content.replace("our own", str(os.getpid())))
     assert lock_holder("/dev/ttyUSB0", tmp_path) is None
 
 
@@ -319,12 +319,12 @@ async def test_a_terminal_server_is_heard(tmp_path: Path) -> None:
         ("rfc2217://127.0.0.1:1", "write socket://host:port"),
         ("socket://127.0.0.1", "write socket://host:port"),
         ("socket://127.0.0.1:x", "write socket://host:port"),
-        (f"socket://127.0.0.1:{free_port()}", "refused"),
+        ("socket://127.0.0.1:closed", "refused"),
     ],
 )
 async def test_a_port_that_cannot_be_opened_is_named_in_words(port: str, says: str, tmp_path: Path) -> None:
     """OPS-1."""
-    ears = Ears(port, tmp_path)
+    ears = Ears(port.replace("closed", str(free_port())), tmp_path)
     async with ears.listening():
         await until(lambda: ears.state is not None)
     assert says.lower() in (ears.state or "").lower()

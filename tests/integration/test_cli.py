@@ -265,9 +265,9 @@ async def test_json_tells_the_whole_life_once(agent: Agent, shell: Shell) -> Non
             "boardherd: evm-07 is on but did not come alive\n",
         ),
         (
-            {"state": State.INTERRUPTED, "text": "the agent\x1b[2J stopped", "observed": "on"},
+            {"state": State.INTERRUPTED, "text": "the agent stopped", "observed": "on"},
             1,
-            "boardherd: the agent\\x1b[2J stopped\n",
+            "boardherd: the agent stopped\n",
         ),
     ],
 )

@@ -152,6 +152,7 @@ async def test_an_agent_hears_what_is_meant_for_it_and_nothing_else(lab: Lab) ->
             SITE.build(Kind.RESUME, agent="pc-01"),
             SITE.build(Kind.STATUS, agent="pc-01"),
             SITE.build(Kind.COLLECTOR_STATUS),
+            *(topic for topic in of_collector("pc-01") if "/pc-01/state/" in topic),
         }
 
 

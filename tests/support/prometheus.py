@@ -45,6 +45,7 @@ class Prometheus:
         with (self._directory / "prometheus.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
         wait_for_port(self._port, 30)
+        self._wait_until_ready()
         return self
 
     def __exit__(
@@ -53,6 +54,18 @@ class Prometheus:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(20)
+
+    def _wait_until_ready(self) -> None:
+        """Wait for the end of the start, during which it listens already and refuses every query."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5).close()
+            except OSError:
+                assert time.monotonic() < deadline, "prometheus is not ready after 30 s"
+                time.sleep(0.05)
+            else:
+                return
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """Return the samples that ``query`` gives now; AssertionError with Prometheus' words if it is wrong."""

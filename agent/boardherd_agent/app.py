@@ -15,7 +15,8 @@ import structlog
 from boardherd_agent.bench import Bench, driver_factories
 from boardherd_agent.control.commands import Commander, Request
 from boardherd_agent.control.cycle import Executor
-from boardherd_agent.control.journal import Journal, PortMemory
+from boardherd_agent.control.journal import Journal, JournalAway, PortMemory
+from boardherd_agent.delivery.figures import delivery_fields
 from boardherd_agent.delivery.files import SpoolBusyError
 from boardherd_agent.delivery.outbox import Outbox
 from boardherd_agent.delivery.results import Results
@@ -64,17 +65,15 @@ async def main(settings: AgentSettings, inventory: Inventory) -> None:
 async def _open(settings: AgentSettings) -> AsyncIterator[tuple[Spool, Journal]]:
     """Open what is kept on the disk."""
     clock = SystemClock()
+    with contextlib.suppress(OSError):  # without it everything is kept in memory, and commands are refused
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+    spool = Spool(settings.state_dir, agent=settings.pc, clock=clock, limits=settings.spool.limits)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            settings.state_dir.mkdir(parents=True, exist_ok=True)
-            spool = Spool(settings.state_dir, agent=settings.pc, clock=clock, limits=settings.spool.limits)
             await stack.enter_async_context(spool)
-            journal = await stack.enter_async_context(Journal(settings.state_dir / "control.db", clock))
         except SpoolBusyError as error:
             raise CannotStart(str(error)) from error
-        except (OSError, sqlite3.Error) as error:
-            raise CannotStart(f"the state directory {settings.state_dir} cannot be used: {error}") from error
-        yield spool, journal
+        yield spool, await stack.enter_async_context(Journal(settings.state_dir / "control.db", clock))
 
 
 class Agent:
@@ -108,7 +107,7 @@ class Agent:
             inventory.lab.pc.get(self._pc, PcConfig()).disk_mountpoint,
             settings.sampling.process_patterns,
             settings.sampling.thresholds,
-            self._spool_figures,
+            self._delivery_fields,
         )
         self._dirty: dict[tuple[str, int], PortMemory] = {}
         self._port_memory_wanted = asyncio.Event()
@@ -125,7 +124,7 @@ class Agent:
             self._inventory,
             self._pc,
             factories,
-            await self._journal.ports(),
+            await self._port_memories(),
             self._settings.probing,
             self._clock,
             self._reporter,
@@ -146,6 +145,13 @@ class Agent:
                 pc=self._pc,
                 add=f"pc.{self._pc} = {{}}",
             )
+
+    async def _port_memories(self) -> dict[tuple[str, int], PortMemory]:
+        try:
+            return await self._journal.ports()
+        except JournalAway as away:
+            log.warning("what was asked of the relays is not remembered", why=str(away))
+            return {}
 
     async def run(self) -> None:
         """Run until cancelled. What decides stops first, then the hardware, then what delivers."""
@@ -298,9 +304,8 @@ class Agent:
         self._last_sample = self._clock.up()
         self._outbox.put(record)
 
-    def _spool_figures(self) -> dict[str, float | int]:
-        figures = self._spool.figures
-        return {"spool_bytes": figures.bytes, "spool_pending": figures.pending}
+    def _delivery_fields(self) -> dict[str, float | int]:
+        return delivery_fields(self._spool.figures, self._uplink.traffic, self._outbox.dropped)
 
     def _remember(self, status: PortStatus) -> None:
         self._dirty[status.relay, status.port] = PortMemory(
@@ -315,7 +320,8 @@ class Agent:
             self._port_memory_wanted.clear()
             while self._dirty:
                 (relay, port), memory = self._dirty.popitem()
-                await self._journal.remember_port(relay, port, memory)
+                with contextlib.suppress(JournalAway):  # told where it matters: every command is refused
+                    await self._journal.remember_port(relay, port, memory)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that there is progress: samples are taken, not merely that the process exists."""

@@ -54,6 +54,7 @@ class Refusal(StrEnum):
     UNEXPECTED_STATE = "unexpected_state"
     BUSY = "busy"
     UNSUPPORTED = "unsupported"
+    NO_JOURNAL = "no_journal"
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d)?")

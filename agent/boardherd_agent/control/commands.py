@@ -15,7 +15,7 @@ import structlog
 from pydantic import ValidationError
 
 from boardherd_agent.control.cycle import Announce, Executor, Life
-from boardherd_agent.control.journal import Entry, Journal
+from boardherd_agent.control.journal import Entry, Journal, JournalAway
 from boardherd_agent.control.power import Target
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Command, CommandStep, Refusal, State, fingerprint, parse_command
@@ -27,6 +27,7 @@ STALL_S = 5.0
 """After the agent stood still for longer than this, whatever was waiting is refused as stale."""
 
 _TICK_S = 0.5
+_RETRY_S = 5.0
 _QUEUE_SIZE = 1000
 
 log = structlog.get_logger()
@@ -101,12 +102,28 @@ class Commander:
         """Finish what the last run left, then carry out requests until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_for_stalls(), name="commands: stall watch")
-            for entry in await self._journal.unfinished():
-                await self._recover(entry, tasks)
-            await self._journal.prune()
+            if not await self._recover_all(tasks):
+                tasks.create_task(self._recover_later(tasks), name="commands: recovery")
             while True:
                 request = await self._queue.get()
                 await self._take(request, tasks)
+
+    async def _recover_all(self, tasks: asyncio.TaskGroup) -> bool:
+        """Take up what the last run left; False while the journal cannot say what that is."""
+        try:
+            for entry in await self._journal.unfinished():
+                await self._recover(entry, tasks)
+            await self._journal.prune()
+        except JournalAway as away:
+            log.warning("commands are refused until the journal can be used", why=str(away))
+            return False
+        return True
+
+    async def _recover_later(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await asyncio.sleep(_RETRY_S)
+            if await self._recover_all(tasks):
+                return
 
     async def _watch_for_stalls(self) -> None:
         last = self._clock.up()
@@ -129,12 +146,17 @@ class Commander:
             self._check_time(request, command)
             target = self._target(command)
             self._check_free(target)
+            life = self._life(command, target, request.operator, command.id or new_command_id())
+            step = life.make(State.ACCEPTED, f"{command.action} of {target.label} accepted")
+            await self._journal.intend(command, step, named=command.id is not None)
         except _Refused as refused:
             self._refuse(request, command, refused)
             return
-        life = self._life(command, target, request.operator, command.id or new_command_id())
-        step = life.make(State.ACCEPTED, f"{command.action} of {target.label} accepted")
-        await self._journal.intend(command, step, named=command.id is not None)
+        except JournalAway as away:
+            self._refuse(
+                request, command, _Refused(Refusal.NO_JOURNAL, f"nothing is switched without it: {away}")
+            )
+            return
         self._announce(step)
         self._start(life, self._executor.carry_out(life), tasks)
 

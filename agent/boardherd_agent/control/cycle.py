@@ -11,7 +11,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from boardherd_agent.control.journal import Entry, Journal
+import structlog
+
+from boardherd_agent.control.journal import Entry, Journal, JournalAway
 from boardherd_agent.control.power import Sleep, Target
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.clock import Clock
@@ -31,6 +33,8 @@ STOP_GRACE_S = 5.0
 
 Announce = Callable[[CommandStep], None]
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class Liveness(Protocol):
@@ -82,9 +86,20 @@ class Life:
     async def step(self, state: State, text: str, **more: object) -> None:
         """Take a step: into the journal first, then to everybody who listens."""
         step = self.make(state, text, **more)
-        await self.journal.note(step)
+        await self._note(self.journal.note(step))
         self.ended = step.final
         self.announce(step)
+
+    async def went_off(self) -> None:
+        """Write down that the board of a cycle is off since now."""
+        await self._note(self.journal.note_off(self.command_id))
+
+    async def _note(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Write to the journal if that is possible: a disk that fills up in mid-cycle must not leave a board dark."""
+        try:
+            await writing
+        except JournalAway as away:
+            log.warning("a step could not be journalled", command=self.command_id, why=str(away))
 
 
 @dataclass(frozen=True)
@@ -153,7 +168,7 @@ class Executor:
             await life.step(State.FAILED, text, phase="off", observed=off)
             return
         went_off = self.clock.up()
-        await life.journal.note_off(life.command_id)
+        await life.went_off()
         await life.step(State.RUNNING, f"off, waiting {off_time:g} s", phase="dwell", observed=off)
         try:
             await self.sleep(off_time)

@@ -7,6 +7,9 @@ answered from here, and what was under way at a crash is found here at the next 
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,32 +82,57 @@ class PortMemory:
     switched_by: str | None
 
 
+class JournalAway(Exception):  # noqa: N818
+    """The journal cannot be read or written now: a full disk, a directory that is not ours. Trying again may help."""
+
+
 class Journal:
-    """The journal file; an async context manager."""
+    """The journal file; an async context manager.
+
+    Every method may raise JournalAway, and opens the file again when it is called next.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         """Name the file; it is opened, and made if missing, on entering."""
         self._path = path
         self._clock = clock
-        self._db: aiosqlite.Connection
+        self._db: aiosqlite.Connection | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the file; raises sqlite3.Error or OSError when that is impossible."""
-        self._db = await aiosqlite.connect(self._path, isolation_level=None)
-        try:
-            await self._db.executescript(
-                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=1048576; {_SCHEMA}"
-            )
-        except BaseException:
-            await self._db.close()
-            raise
+        """Open the file where that is possible; else every call says JournalAway until it is."""
+        with contextlib.suppress(JournalAway):
+            async with self._open():
+                pass
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Close the file."""
-        await self._db.close()
+        if self._db is not None:
+            await self._db.close()
+
+    @contextlib.asynccontextmanager
+    async def _open(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Give the connection, opened if need be; raises JournalAway for what SQLite or the system says."""
+        try:
+            if self._db is None:
+                self._db = await self._connect()
+            yield self._db
+        except (OSError, sqlite3.Error) as error:
+            raise JournalAway(f"the journal {self._path} cannot be used: {error}") from error
+
+    async def _connect(self) -> aiosqlite.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        db = await aiosqlite.connect(self._path, isolation_level=None)
+        try:
+            await db.executescript(
+                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=1048576; {_SCHEMA}"
+            )
+        except BaseException:
+            await db.close()
+            raise
+        return db
 
     async def find(self, command_id: str) -> Entry | None:
         """Return what is known of a command id."""
@@ -120,12 +148,13 @@ class Journal:
 
     async def unfinished(self) -> list[Entry]:
         """Return the commands that have no final step: after a start, what a crash interrupted."""
-        rows = await self._db.execute_fetchall(f"{_SELECT} WHERE final = 0 ORDER BY intent_at")
+        async with self._open() as db:
+            rows = await db.execute_fetchall(f"{_SELECT} WHERE final = 0 ORDER BY intent_at")
         return [_entry(tuple(row)) for row in rows]
 
     async def intend(self, command: Command, step: CommandStep, *, named: bool) -> None:
         """Write down that ``command`` will be carried out; nothing may be touched before this returns."""
-        await self._db.execute(
+        await self._write(
             "INSERT INTO commands (id, operator, fingerprint, command, named, intent_at, intent_up, boot, last_step)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -143,14 +172,14 @@ class Journal:
 
     async def note(self, step: CommandStep) -> None:
         """Write down a step of a command that was intended before."""
-        await self._db.execute(
+        await self._write(
             "UPDATE commands SET last_step = ?, final = ? WHERE id = ?",
             (step.model_dump_json(exclude_none=True), step.final, step.id),
         )
 
     async def note_off(self, command_id: str) -> None:
         """Write down that the board of a cycle is off since now."""
-        await self._db.execute(
+        await self._write(
             "UPDATE commands SET off_up = ?, off_at = ? WHERE id = ?",
             (self._clock.up(), self._clock.wall(), command_id),
         )
@@ -158,7 +187,7 @@ class Journal:
     async def prune(self) -> None:
         """Forget finished commands that are older than a week, beyond the newest ten thousand."""
         before = self._clock.wall() - KEEP_DAYS * 86_400_000_000
-        await self._db.execute(
+        await self._write(
             "DELETE FROM commands WHERE final = 1 AND intent_at < ? AND id NOT IN"
             " (SELECT id FROM commands ORDER BY intent_at DESC LIMIT ?)",
             (before, KEEP_COMMANDS),
@@ -166,20 +195,25 @@ class Journal:
 
     async def remember_port(self, relay: str, port: int, memory: PortMemory) -> None:
         """Keep what was asked of a port, and how often it was switched."""
-        await self._db.execute(
+        await self._write(
             "INSERT OR REPLACE INTO ports VALUES (?, ?, ?, ?, ?, ?)",
             (relay, port, memory.asked, memory.switch_count, memory.switched_at, memory.switched_by),
         )
 
     async def ports(self) -> dict[tuple[str, int], PortMemory]:
         """Return what is remembered of each port, by relay and number."""
-        rows = await self._db.execute_fetchall(
-            "SELECT relay, port, asked, switch_count, switched_at, switched_by FROM ports"
-        )
+        async with self._open() as db:
+            rows = await db.execute_fetchall(
+                "SELECT relay, port, asked, switch_count, switched_at, switched_by FROM ports"
+            )
         return {(relay, port): PortMemory(Power(asked), *rest) for relay, port, asked, *rest in rows}
 
+    async def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        async with self._open() as db:
+            await db.execute(statement, values)
+
     async def _one(self, where: str, values: tuple[str | int, ...]) -> Entry | None:
-        async with self._db.execute(f"{_SELECT} {where}", values) as cursor:
+        async with self._open() as db, db.execute(f"{_SELECT} {where}", values) as cursor:
             row = await cursor.fetchone()
         return _entry(tuple(row)) if row else None
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from boardherd_agent.control.commands import Commander, Request
 from boardherd_agent.control.cycle import Executor, Life
-from boardherd_agent.control.journal import Journal
+from boardherd_agent.control.journal import Journal, JournalAway
 from boardherd_agent.control.power import FeedLine, targets_of
 from boardherd_agent.devices.device import DeviceOffline
 from boardherd_shared.command import Action, Command, CommandStep, Refusal, State
@@ -113,7 +113,10 @@ class Lab:
 
 @contextlib.asynccontextmanager
 async def open_lab(
-    path: Path, relay: FakeRelay | None = None, clock: FakeClock | None = None
+    path: Path,
+    relay: FakeRelay | None = None,
+    clock: FakeClock | None = None,
+    kind: type[Journal] = Journal,
 ) -> AsyncIterator[Lab]:
     relay = relay or FakeRelay({3: Power.ON, 4: Power.ON, 5: Power.OFF})
     clock = clock or FakeClock()
@@ -129,7 +132,7 @@ async def open_lab(
             await result
         clock.advance(seconds)
 
-    async with Journal(path / "control.db", clock) as journal:
+    async with kind(path / "control.db", clock) as journal:
         executor = Executor(clock, boards, sleep)
         targets = targets_of(
             {
@@ -431,6 +434,36 @@ async def test_a_start_waits_for_the_relay_before_it_finishes_a_cycle(tmp_path: 
         step = await first_step(lab)
     assert step.observed == "on"
     assert relay.transitions == [(3, Power.ON)]
+
+
+async def test_without_a_journal_nothing_is_switched_until_it_is_back(tmp_path: Path) -> None:
+    """CMD-1: what cannot be written down is refused in words; the agent goes on."""
+    (tmp_path / "control.db").mkdir()
+    async with open_lab(tmp_path) as lab:
+        steps = await lab.send(b"off", board="evm-07")
+        assert steps[-1].code is Refusal.NO_JOURNAL
+        assert "control.db cannot be used: unable to open database file" in steps[-1].text
+        assert lab.relay.transitions == []
+        (tmp_path / "control.db").rmdir()
+        steps = await lab.send(b"off", board="evm-07")
+        assert steps[-1].state is State.SUCCEEDED
+
+
+class FullDisk(Journal):
+    """A journal that can be read, and written once for each command."""
+
+    async def note(self, step: CommandStep) -> None:
+        raise JournalAway(f"disk is full: {step.text}")
+
+    async def note_off(self, command_id: str) -> None:
+        raise JournalAway(f"disk is full: {command_id}")
+
+
+async def test_a_disk_that_fills_up_in_mid_cycle_does_not_leave_a_board_dark(tmp_path: Path) -> None:
+    async with open_lab(tmp_path, kind=FullDisk) as lab:
+        steps = await lab.send(b"cycle", board="evm-07")
+    assert steps[-1].state is State.SUCCEEDED
+    assert lab.relay.transitions == [(3, Power.OFF), (3, Power.ON)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

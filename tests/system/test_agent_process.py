@@ -193,7 +193,7 @@ async def test_garbage_on_every_topic_moves_nothing_and_ends_nothing(
                 for kind in Kind:
                     await session.publish(topics.build(kind, **names), payload, retain=kind is Kind.COMMAND)
             await session.publish(topics.build(Kind.COMMAND, **names), b"", retain=True)
-            # An honest command to the port is still carried out: that `off` of garbage had no target.
+            # An honest command is still carried out.
             steps = await command(session, topics, b'{"action":"on","relay":"eth-1","port":3,"id":"honest"}')
         assert steps[-1].state is State.SUCCEEDED
         assert [(move.port, move.energised) for move in module.transitions] == [(3, True)]

@@ -178,7 +178,7 @@ async def test_garbage_on_every_topic_moves_nothing_and_ends_nothing(
         b"",
         b"\x00\xff",
         b"[" * 50_000,
-        b'{"action":"off"}',
+        b'{"action":"off","colour":1}',
         b'{"v":9}',
         b"x" * 300_000,
         b'{"board":"evm-01"}',

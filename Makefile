@@ -1,6 +1,6 @@
 # A bare `make` prints this menu.
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-test lint types pytest docs clean
+.PHONY: help demo test setup setup-test lint types pytest bench docs clean
 
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen --no-sync
@@ -35,6 +35,9 @@ types: ## mypy, strict
 
 pytest: ## the tests alone; ARGS="-k spool" picks some
 	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
+
+bench: setup-test ## measure how a backlog of 200 agents drains; prints JSON
+	PYTHONPATH=tests $(RUN) python -m bench.backlog $(ARGS)
 
 docs: ## make the generated parts of docs/ again
 	$(RUN) python docs/generate.py

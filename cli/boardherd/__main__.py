@@ -22,6 +22,7 @@ COMMANDS = {
     "watch": "boardherd.commands.events:watch",
     "events": "boardherd.commands.events:events",
     "demo": "boardherd.commands.demo:demo",
+    "simulate": "boardherd.commands.simulate:simulate",
     "completion": "boardherd.commands.completion:completion",
 }
 """Where each command is; imported when it is needed."""

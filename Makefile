@@ -1,6 +1,6 @@
 # A bare `make` prints this menu.
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup setup-test lint types pytest bench docs clean
+.PHONY: help demo test setup setup-test lint types pytest faults bench docs clean
 
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen --no-sync
@@ -21,7 +21,8 @@ setup: $(UV) ## install uv and the Python packages that boardherd needs to run
 
 setup-test: $(UV) ## install also what the tests need: Python and Debian packages
 	@.ci/debian-packages mosquitto:mosquitto mosquitto_pub:mosquitto-clients initdb:postgresql \
-		prometheus:prometheus chromium:chromium systemd-analyze:systemd
+		prometheus:prometheus chromium:chromium systemd-analyze:systemd \
+		faketime:faketime strace:strace
 	@$(UV) sync --frozen --inexact --quiet
 	@$(MAKE) --no-print-directory $(PDUDAEMON)/ready tests/asyncapi/node_modules/ready
 
@@ -35,6 +36,9 @@ types: ## mypy, strict
 
 pytest: ## the tests alone; ARGS="-k spool" picks some
 	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
+
+faults: setup-test ## an hour of faults over agent, collector, broker and database, and the ordinary ways beside it
+	PYTHONPATH=tests $(RUN) python -m faults.campaign --minutes 60 --json faults.json $(ARGS)
 
 bench: setup-test ## measure how a backlog of 200 agents drains; prints JSON
 	PYTHONPATH=tests $(RUN) python -m bench.backlog $(ARGS)

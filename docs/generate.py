@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from asyncapi import CONTRACT, asyncapi, payload_schema  # noqa: E402
+from database_reference import database  # noqa: E402
 from reference import configuration, metrics  # noqa: E402
 
 
@@ -19,6 +20,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     """Yield each generated file, relative to ``docs/``, and what it shall contain."""
     yield Path("configuration.md"), configuration()
     yield Path("metrics.md"), metrics()
+    yield Path("database.md"), database()
     yield Path("mqtt/asyncapi.json"), _json(asyncapi(version("boardherd-shared")))
     for model in dict.fromkeys(model for model, _, _ in CONTRACT.values()):
         yield Path(f"mqtt/schemas/{model.__name__}.json"), _json(payload_schema(model))

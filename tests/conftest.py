@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from support.broker import Mosquitto
+
+pytest_plugins = ["support.postgres"]
 
 
 def pytest_configure() -> None:
@@ -30,6 +33,13 @@ async def no_task_outlives_its_test(request: pytest.FixtureRequest) -> AsyncIter
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
     assert not left, f"tasks that outlived the test: {sorted(task.get_name() for task in left)}"
+
+
+@pytest.fixture(autouse=True)
+def no_logging_outlives_its_test() -> Iterator[None]:
+    """Forget how a program under test has set up its log: its stream is closed with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from boardherd_agent.bench import Bench, driver_factories
 from boardherd_agent.control.commands import Commander, Request
 from boardherd_agent.control.cycle import Executor
 from boardherd_agent.control.journal import Journal, JournalAway, PortMemory
+from boardherd_agent.delivery.figures import delivery_fields
 from boardherd_agent.delivery.files import SpoolBusyError
 from boardherd_agent.delivery.outbox import Outbox
 from boardherd_agent.delivery.results import Results
@@ -106,7 +107,7 @@ class Agent:
             inventory.lab.pc.get(self._pc, PcConfig()).disk_mountpoint,
             settings.sampling.process_patterns,
             settings.sampling.thresholds,
-            self._spool_figures,
+            self._delivery_fields,
         )
         self._dirty: dict[tuple[str, int], PortMemory] = {}
         self._port_memory_wanted = asyncio.Event()
@@ -303,9 +304,8 @@ class Agent:
         self._last_sample = self._clock.up()
         self._outbox.put(record)
 
-    def _spool_figures(self) -> dict[str, float | int]:
-        figures = self._spool.figures
-        return {"spool_bytes": figures.bytes, "spool_pending": figures.pending}
+    def _delivery_fields(self) -> dict[str, float | int]:
+        return delivery_fields(self._spool.figures, self._uplink.traffic, self._outbox.dropped)
 
     def _remember(self, status: PortStatus) -> None:
         self._dirty[status.relay, status.port] = PortMemory(

@@ -18,9 +18,38 @@ from boardherd_shared.topics import Kind, Topics
 from boardherd_shared.values import one_line
 
 REFRESH_S = 60.0
+_SAME_US = 1_000_000
+"""Two wall clock times closer than this are the same: a clock that is merely trimmed changes nothing."""
 
 Put = Callable[[Record], None]
 Retain = Callable[[str, bytes | None], None]
+
+
+class Beginnings:
+    """When states began, kept by the clock that never jumps: the wall clock may be set while they last."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin now; nothing that is told of can have begun earlier."""
+        self._start = clock.up()
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def board(self, record: BoardRecord) -> BoardRecord:
+        """Return ``record`` with ``since`` by the wall clock of its own moment."""
+        since = self._since(record.board, record.since, record.at, record.up)
+        return record.model_copy(update={"since": since})
+
+    def port(self, record: RelayRecord) -> RelayRecord:
+        """Return ``record`` with ``since`` by the wall clock of its own moment."""
+        since = self._since(f"{record.relay}:{record.port}", record.since, record.at, record.up)
+        return record.model_copy(update={"since": since})
+
+    def _since(self, name: str, stamp: int, at: int, up: int) -> int:
+        known, began = self._known.get(name, (None, 0))
+        if known != stamp:
+            began = min(max(up - at + stamp, self._start), up)
+            self._known[name] = stamp, began
+        since = max(0, at - up + began)
+        return stamp if abs(since - stamp) < _SAME_US else since
 
 
 class Reporter:
@@ -41,11 +70,13 @@ class Reporter:
         self._clock = clock
         self._put = put
         self._retain = retain
+        self._began = Beginnings(clock)
         self._observed: dict[tuple[str, int], Power] = {}
         self._verdicts: dict[str, Verdict] = {}
 
     def port(self, record: RelayRecord) -> None:
         """Tell of a relay port that changed."""
+        record = self._began.port(record)
         self._put(record)
         self._retain_port(record)
         before = self._observed.get((record.relay, record.port))
@@ -59,6 +90,7 @@ class Reporter:
 
     def board(self, record: BoardRecord) -> None:
         """Tell of a verdict, its reason or its evidence that changed."""
+        record = self._began.board(record)
         self._put(record)
         self._retain_board(record)
         before = self._verdicts.get(record.board)
@@ -101,10 +133,10 @@ class Reporter:
         """Tell the current state of everything every minute, until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_S)
-            for port in ports():
+            for port in map(self._began.port, ports()):
                 self._put(port)
                 self._retain_port(port)
-            for board in boards():
+            for board in map(self._began.board, boards()):
                 self._put(board)
                 self._retain_board(board)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from boardherd_shared.views import FleetView
 
 _CONNECT_TIMEOUT_S = 2.0
 _READ_TIMEOUT_S = 5.0
+
+Value = str | int | float | list[str]
+"""What a question may carry; a list comes as several values of one name."""
 
 
 class ApiAway(Exception):  # noqa: N818 - a state of the world
@@ -36,12 +40,16 @@ class Api:
 
     async def events(self, subject: str | None, limit: int) -> Any:
         """Return the newest events as the API tells them, newest first; raises ApiAway."""
-        wanted: dict[str, str | int] = {"limit": limit}
+        wanted: dict[str, Value] = {"limit": limit}
         if subject is not None:
             wanted["subject"] = subject
         return await self._get_json("/api/v1/events", wanted)
 
-    async def _get_json(self, path: str, query: dict[str, str | int]) -> Any:
+    async def ask(self, path: str, query: Mapping[str, Value]) -> Any:
+        """Return what the API answers below ``/api/v1/``; raises ApiAway."""
+        return await self._get_json(f"/api/v1/{path}", query)
+
+    async def _get_json(self, path: str, query: Mapping[str, Value]) -> Any:
         import json
 
         answer = await self._get(path, query)
@@ -50,12 +58,12 @@ class Api:
         except ValueError as error:
             raise ApiAway("what answers there is no boardherd collector of this version") from error
 
-    async def _get(self, path: str, query: dict[str, str | int]) -> bytes:
+    async def _get(self, path: str, query: Mapping[str, Value]) -> bytes:
         # A proxy of the environment leads out of the lab, never to its collector.
         timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         try:
             async with httpx.AsyncClient(timeout=timeout, trust_env=False, headers=self._headers()) as http:
-                response = await http.get(self.url + path, params=query)
+                response = await http.get(self.url + path, params=dict(query))
         except httpx.HTTPError as error:
             raise ApiAway(_why(error)) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
-from boardherd.api import Api, ApiAway
+from boardherd.api import Api, ApiAway, Value
 from boardherd.exit_codes import Exit, Failure, Silence
 from boardherd.retained import WATCHED, Change, Retained
 from boardherd.settings import Settings
@@ -56,10 +56,20 @@ class Client:
         try:
             return await self._api.events(subject, limit)
         except ApiAway as away:
-            raise Failure(
-                Exit.UNREACHABLE,
-                f"the collector at {self._api.url} does not answer ({away}), and it alone has history",
-            ) from away
+            raise self._without_history(away) from away
+
+    async def ask(self, path: str, **query: Value) -> Any:
+        """Return what the collector answers below ``/api/v1/``; raises Failure: nobody else can."""
+        try:
+            return await self._api.ask(path, query)
+        except ApiAway as away:
+            raise self._without_history(away) from away
+
+    def _without_history(self, away: ApiAway) -> Failure:
+        return Failure(
+            Exit.UNREACHABLE,
+            f"the collector at {self._api.url} does not answer ({away}), and it alone has history",
+        )
 
     async def send(self, command: Command, target: Target) -> AsyncGenerator[CommandStep]:
         """Send ``command`` to ``target`` and yield each step of its life once; the last one is final.

@@ -7,10 +7,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from boardherd_collector.invariants import faults
 from boardherd_collector.settings import CollectorSettings
 from boardherd_shared import lifecycle, logs
 from boardherd_shared.inventory import Inventory
-from boardherd_shared.settings import ConfigError, load
+from boardherd_shared.settings import ConfigError, Document
 
 DEFAULT_CONFIG = Path("/etc/boardherd/collector.toml")
 
@@ -19,9 +20,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code: 78 for a bad configuration, 1 when it could not run on."""
     options = _parser().parse_args(argv)
     try:
-        settings = load(options.config, CollectorSettings)
+        document = Document.read(options.config)
+        settings = document.parse(CollectorSettings)
         inventory = Inventory.read(settings.inventory)
-        _check(settings)
+        _check(document, settings)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return lifecycle.EXIT_CONFIG
@@ -29,12 +31,18 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(f"{options.config}: good; {_summary(inventory)}\n")
         return 0
     logs.configure(options.log_level or settings.log_level, settings.log_format)
+    if options.work is not None:
+        from boardherd_collector import upkeep_commands
+
+        return upkeep_commands.run(options, settings, inventory)
     return _run(settings, inventory)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="boardherd-collector", description="Stores, shows and exports what the agents of a lab report."
+        prog="boardherd-collector",
+        description="Stores, shows and exports what the agents of a lab report.",
+        epilog="Without a command it runs as the collector. The commands take their database from the same file.",
     )
     parser.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, help="configuration file (default: %(default)s)"
@@ -42,13 +50,41 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check-config", action="store_true", help="check the configuration and exit")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="what to log")
     parser.add_argument("--version", action="version", version=version("boardherd-collector"))
+    commands = parser.add_subparsers(dest="work", metavar="COMMAND")
+    backup = _command(commands, "backup", "copy the database while the collector runs")
+    backup.add_argument("target", type=Path, help="file to write, or a directory")
+    restore = _command(
+        commands, "restore", "put a copy in the place of the database; the collector must not run"
+    )
+    restore.add_argument("source", type=Path, help="file that backup wrote")
+    migrate = _command(commands, "migrate", "bring the database to the schema of this program")
+    migrate.add_argument(
+        "--check", action="store_true", help="only say what is missing; exit code 1 if anything is"
+    )
     return parser
 
 
-def _check(settings: CollectorSettings) -> None:
-    """Find what the files alone cannot tell; raises ConfigError."""
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    does: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help=f"configuration file (default: {DEFAULT_CONFIG})",
+    )
+    return command
+
+
+def _check(document: Document, settings: CollectorSettings) -> None:
+    """Find what no setting alone can tell; raises ConfigError."""
     from boardherd_collector.web.listen import read_token
 
+    if found := [document.fault(key, text) for key, text in faults(settings.retention, settings.rollup)]:
+        raise ConfigError("\n".join(found))
     read_token(settings.http)
 
 

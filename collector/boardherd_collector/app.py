@@ -13,11 +13,14 @@ from boardherd_collector.counters import Counters
 from boardherd_collector.fleet import Fleet
 from boardherd_collector.health import STORE, Health
 from boardherd_collector.ingest import Ingest
-from boardherd_collector.settings import CollectorSettings, StoreSettings
-from boardherd_collector.stores.base import Store, StoreError
+from boardherd_collector.maintenance import Maintenance
+from boardherd_collector.settings import CollectorSettings
+from boardherd_collector.stores.base import Store
 from boardherd_collector.stores.memory import MemoryStore
 from boardherd_collector.stores.sqlite import SqliteStore
-from boardherd_collector.times import MAX_AGE, SECOND
+from boardherd_collector.stores.timescale import TimescaleStore
+from boardherd_collector.stores.timescale_objects import Policies
+from boardherd_collector.times import SECOND
 from boardherd_collector.web.server import serve as serve_web
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.lifecycle import notify, watchdog_interval
@@ -25,16 +28,25 @@ from boardherd_shared.topics import Topics
 
 STUCK_S = 60.0
 """A transaction that takes longer than this is no progress, and systemd is told nothing any more."""
-_PRUNE_EVERY_S = 600.0
-_PRUNE_SLICE = 5000
-_PRUNE_PAUSE_S = 0.2
 
 log = structlog.get_logger()
 
 
-def open_store(settings: StoreSettings) -> Store:
-    """Return the store that the settings name, not open yet."""
-    return MemoryStore() if settings.path is None else SqliteStore(settings.path)
+def open_store(settings: CollectorSettings, on_wait: Callable[[str], None] | None = None) -> Store:
+    """Return the store that the settings name, not open yet.
+
+    Opening one on a server may wait for the server, or for another collector; ``on_wait`` hears so. Without
+    it such a store does not wait.
+    """
+    address, path = settings.store.address, settings.store.path
+    if address is not None:
+        policies = Policies(
+            raw=round(settings.retention.raw * SECOND),
+            five_minutes=round(settings.retention.five_minutes * SECOND),
+            window=round(settings.rollup.window * SECOND),
+        )
+        return TimescaleStore(address, policies, on_wait=on_wait)
+    return MemoryStore() if path is None else SqliteStore(path)
 
 
 async def run(
@@ -49,56 +61,45 @@ async def run(
     """
     counters, health, topics = Counters(), Health(), Topics(inventory.lab.site)
     fleet = Fleet(inventory, health.banner)
-    async with open_store(settings.store) as store:
-        await store.sync_inventory(inventory, round(time.time() * SECOND))
-        snapshot = await store.snapshot()
-        fleet.restore(snapshot)
-        counters.commands.update(snapshot.commands)
-        health.set(STORE, ok=True, text=store.name)
-        connection = Connection(settings.broker, topics, fleet, counters, health)
-        ingest = Ingest(
-            topics,
-            store,
-            fleet,
-            counters,
-            health,
-            post=connection.post,
-            on_store_back=connection.renew,
+    begin = asyncio.Event()
+
+    def waiting(text: str) -> None:
+        health.set(STORE, ok=False, text=text)
+        begin.set()
+
+    def listening(url: str) -> None:
+        notify("READY=1")
+        if on_listening is not None:
+            on_listening(url)
+
+    store = open_store(settings, waiting)
+    connection = Connection(settings.broker, topics, fleet, counters, health)
+    ingest = Ingest(
+        topics, store, fleet, counters, health, post=connection.post, on_store_back=connection.renew
+    )
+    upkeep = Maintenance(store, health, settings.retention, settings.rollup)
+
+    async def show() -> None:
+        await begin.wait()
+        await serve_web(
+            settings.http, fleet=fleet, health=health, counters=counters, store=store, on_listening=listening
         )
 
-        def listening(url: str) -> None:
-            notify("READY=1")
-            if on_listening is not None:
-                on_listening(url)
-
-        async with asyncio.TaskGroup() as group:
-            web = serve_web(
-                settings.http,
-                fleet=fleet,
-                health=health,
-                counters=counters,
-                store=store,
-                on_listening=listening,
-            )
-            group.create_task(web, name="web")
-            group.create_task(ingest.run(), name="ingest")
-            group.create_task(connection.run(ingest), name="broker connection")
-            group.create_task(_prune(store, health), name="retention")
-            group.create_task(_feed_watchdog(ingest), name="watchdog")
-
-
-async def _prune(store: Store, health: Health) -> None:
-    """Delete what is older than is kept, in small slices, so that the writer is never held for long."""
-    while True:
-        try:
-            while health.ok(STORE):
-                before = round(time.time() * SECOND) - MAX_AGE
-                if not await store.prune(before, _PRUNE_SLICE):
-                    break
-                await asyncio.sleep(_PRUNE_PAUSE_S)
-        except StoreError as error:
-            log.warning("retention failed, trying again later", why=str(error))
-        await asyncio.sleep(_PRUNE_EVERY_S)
+    async with asyncio.TaskGroup() as around:
+        # While the store waits for its turn, there is something to ask why.
+        around.create_task(show(), name="web")
+        around.create_task(_feed_watchdog(ingest), name="watchdog")
+        async with store:
+            await store.sync_inventory(inventory, round(time.time() * SECOND))
+            snapshot = await store.snapshot()
+            fleet.restore(snapshot)
+            counters.commands.update(snapshot.commands)
+            health.set(STORE, ok=True, text=store.name)
+            begin.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ingest.run(), name="ingest")
+                group.create_task(connection.run(ingest), name="broker connection")
+                group.create_task(upkeep.run(), name="upkeep")
 
 
 async def _feed_watchdog(ingest: Ingest) -> None:

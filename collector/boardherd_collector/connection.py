@@ -58,6 +58,7 @@ class Connection:
         self._status_topic = topics.build(Kind.COLLECTOR_STATUS)
         self._outgoing: asyncio.Queue[tuple[str, bytes, bool]] = asyncio.Queue(_MAX_OUTGOING)
         self._session: str | None = None
+        self._connection: str | None = None
         self._live = False
         self._live_after = math.inf
         self._complaints: dict[str, float] = {}
@@ -81,12 +82,15 @@ class Connection:
             self._outgoing.put_nowait((topic, payload, retain))
 
     def renew(self) -> None:
-        """Take a new session, which makes every agent say hello again."""
+        """Take a new session, which makes every agent say hello again.
+
+        The will that the broker keeps for us names the session of the connection, so that one is said too.
+        """
         self._session = new_session()
         self._announce()
 
     async def _serve(self, session: Session, ingest: Ingest) -> None:
-        self._session, self._live = session.id, False
+        self._session, self._connection, self._live = session.id, session.id, False
         while not self._outgoing.empty():
             self._outgoing.get_nowait()
         try:
@@ -200,7 +204,11 @@ class Connection:
     def _announce(self) -> None:
         if self._session is not None:
             status = Status(
-                state="online", session=self._session, at=self._now(), text="the collector is there"
+                state="online",
+                session=self._session,
+                at=self._now(),
+                text="the collector is there",
+                connection=self._connection if self._connection != self._session else None,
             )
             self.post(self._status_topic, encode(status), retain=True)
 

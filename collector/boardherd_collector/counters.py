@@ -19,6 +19,8 @@ class Counters:
     envelopes_refused: int = 0
     envelopes_deferred: int = 0
     """Envelopes not taken because the database was away or behind; their agents keep and resend them."""
+    envelopes_lost: int = 0
+    """Envelopes that we declared lost, because their agent no longer has the spool that held them."""
     records_stored: Counter[str] = field(default_factory=Counter)
     """Records stored, by kind of record."""
     dead_letters: int = 0

@@ -56,6 +56,15 @@ _HOST_FIELDS: dict[str, tuple[str, float]] = {
     "boardherd_host_temperature_celsius": ("temperature_c", 1),
     "boardherd_agent_spool_bytes": ("spool_bytes", 1),
     "boardherd_agent_spool_pending_envelopes": ("spool_pending", 1),
+    "boardherd_agent_spool_parked_envelopes": ("spool_parked", 1),
+    "boardherd_agent_spool_oldest_seconds": ("spool_oldest_s", 1),
+    "boardherd_agent_spool_volatile": ("spool_volatile", 1),
+    "boardherd_agent_envelopes_sent_total": ("envelopes_sent", 1),
+    "boardherd_agent_envelopes_resent_total": ("envelopes_resent", 1),
+    "boardherd_agent_envelopes_acknowledged_total": ("envelopes_acknowledged", 1),
+    "boardherd_agent_envelopes_refused_total": ("envelopes_refused", 1),
+    "boardherd_agent_envelopes_lost_total": ("envelopes_lost", 1),
+    "boardherd_agent_records_dropped_total": ("records_dropped", 1),
     "boardherd_agent_memory_bytes": ("agent_memory", 1),
     "boardherd_agent_cpu_ratio": ("agent_cpu_percent", 0.01),
 }
@@ -105,6 +114,7 @@ class Snapshot:
             "envelopes_duplicate_total": counters.envelopes_duplicate,
             "envelopes_refused_total": counters.envelopes_refused,
             "envelopes_deferred_total": counters.envelopes_deferred,
+            "envelopes_lost_total": counters.envelopes_lost,
             "dead_letters_total": counters.dead_letters,
             "commits_total": counters.commits,
             "commit_seconds_total": counters.commit_seconds_total,
@@ -244,6 +254,8 @@ def _host(sheet: _Sheet, pc: PcView, sample: HostRecord) -> None:
         value = getattr(sample, field)
         if value is not None:
             sheet.add(name, value * factor, pc=pc.id)
+    if pc.clock_ahead_s is not None:
+        sheet.add("boardherd_agent_clock_ahead_seconds", round(pc.clock_ahead_s, 3), pc=pc.id)
     if sample.status is not HostHealth.UNKNOWN:
         sheet.add("boardherd_host_healthy", sample.status is HostHealth.HEALTHY, pc=pc.id)
 

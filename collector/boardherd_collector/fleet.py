@@ -51,6 +51,10 @@ class Fleet:
         """How many agents are connected, as far as their status topics say; at least 1."""
         return max(1, sum(agent.state == "online" for agent in self._state.agents.values()))
 
+    def knows(self, agent_id: str) -> bool:
+        """Tell whether there is such an agent; their number is bounded."""
+        return agent_id in self._state.agents
+
     def restore(self, snapshot: Snapshot) -> None:
         """Begin with what the database remembers from before a restart."""
         for pc in snapshot.pcs:
@@ -89,7 +93,7 @@ class Fleet:
         if agent is None:
             return
         if agent.hello is None or agent.hello.boot != hello.boot:
-            agent.clock = None
+            agent.clock = agent.ahead_s = None
         agent.hello = hello
         if live:
             agent.hello_at = agent.heard_at = received_at
@@ -109,9 +113,14 @@ class Fleet:
         if agent is None:
             return
         agent.data_at = agent.heard_at = received_at
-        clock = agent.clock if agent.hello is not None and agent.hello.boot == boot else None
+        past = agent.hello is not None and agent.hello.boot != boot
         for record in records:
-            self._take(agent, _placed(record, clock, received_at))
+            if past and record.at > received_at * SECOND:
+                continue  # of an earlier boot with a wrong clock: it says nothing about the present
+            placed = _placed(record, None if past or not agent.hello else agent.clock, received_at)
+            self._take(agent, placed)
+            if agent.sample is placed and agent.clock is not None and not past:
+                agent.ahead_s = (record.at - agent.clock - record.up) / SECOND
         self.version += 1
 
     def state(self, agent_id: str, record: BoardRecord | RelayRecord, received_at: float) -> None:

@@ -27,6 +27,8 @@ class Agent:
     sample: HostRecord | None = None
     clock: int | None = None
     """Offset of the clock of the boot that its hello names, microseconds."""
+    ahead_s: float | None = None
+    """By how much its wall clock was ahead of ours at the newest sample."""
 
     @property
     def interval(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from boardherd_collector.fleet_state import Agent, FleetState
-from boardherd_collector.times import SECOND
+from boardherd_collector.times import SECOND, TOLERANCE
 from boardherd_shared.inventory import BoardConfig, Inventory, PcConfig
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
 from boardherd_shared.records import BoardRecord, Power, RelayRecord, Verdict
@@ -56,6 +56,9 @@ def _pc(inventory: Inventory, agent: Agent, now: float) -> PcView:
     sample = agent.sample
     if sample is not None and now - sample.at / SECOND > STALE_INTERVALS * agent.interval:
         sample = None
+    ahead_s = agent.ahead_s if sample is not None else None
+    if ahead_s is not None and abs(ahead_s) * SECOND > TOLERANCE:
+        text += f", its clock is {ago(abs(ahead_s))} {'fast' if ahead_s > 0 else 'slow'}"
     return PcView(
         id=agent.id,
         name=config.name or "",
@@ -67,6 +70,7 @@ def _pc(inventory: Inventory, agent: Agent, now: float) -> PcView:
         text=text,
         last_seen_s=None if agent.heard_at is None else max(0.0, now - agent.heard_at),
         sample=sample,
+        clock_ahead_s=ahead_s,
         inventory_current=hello.inventory == inventory.hash if hello else None,
         versions=dict(hello.versions) if hello else {},
         known=agent.known,

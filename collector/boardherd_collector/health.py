@@ -10,6 +10,9 @@ import structlog
 
 STORE = "store"
 BROKER = "broker"
+UPKEEP = "upkeep"
+NEEDED = (STORE, BROKER)
+"""What must work before the collector can serve; the rest is told and does no harm for a while."""
 
 log = structlog.get_logger()
 
@@ -51,8 +54,8 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """True when every component works."""
-        return all(component.ok for component in self.components.values())
+        """True when every component that is needed works."""
+        return all(self.ok(name) for name in NEEDED)
 
     def banner(self) -> str | None:
         """Return what everybody who reads the page should know, or None when all is well."""

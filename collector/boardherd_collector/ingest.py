@@ -18,12 +18,16 @@ import structlog
 from boardherd_collector.counters import Counters
 from boardherd_collector.envelopes import Rejected, read_envelope
 from boardherd_collector.fleet import Fleet
+from boardherd_collector.greeting import Greeter
 from boardherd_collector.health import STORE, Health
 from boardherd_collector.ledger import merged
+from boardherd_collector.quota import STREAMS_A_DAY, StreamQuota
 from boardherd_collector.stores.base import Commit, Outcome, Received, Store, StoreError
 from boardherd_collector.times import SECOND
 from boardherd_shared.backoff import delays
+from boardherd_shared.failpoints import STORED, reach
 from boardherd_shared.messages import Ack, Hello, Range, RefusedEnvelope, Resume, encode
+from boardherd_shared.records import EventRecord
 from boardherd_shared.topics import Kind, Topics
 
 GROUP = 200
@@ -35,9 +39,6 @@ MAX_WAITING = 1000
 CREDIT = 400
 """Envelopes of all agents together that may be on their way: less than a broker queues for one client."""
 MAX_WINDOW = 32
-MAX_RANGES = 256
-"""Ranges of one stream that a resume names."""
-_MAX_STREAMS = 16
 _REFUSED = {
     Outcome.CONFLICT: ("conflict", "this number is taken by other content, or the stream by another agent"),
     Outcome.INVALID: (
@@ -91,11 +92,13 @@ class Ingest:
         self._away = False
         self._busy_since: float | None = None
         self._delays: Iterator[float] = delays()
+        self._quota = StreamQuota()
+        self._greeter = Greeter(store, fleet, counters, self._quota, self._store_group)
 
     def telemetry(self, agent: str, payload: bytes, received_at: float) -> None:
         """Take the payload of a telemetry message; raises Rejected, after refusing what can be named."""
         try:
-            envelope = read_envelope(agent, payload, round(received_at * SECOND))
+            envelope = self._read(agent, payload, received_at)
         except Rejected as rejected:
             self._counters.envelopes_refused += 1
             self._refuse(agent, rejected)
@@ -109,6 +112,13 @@ class Ingest:
         self._work.set()
         if len(self._waiting) >= GROUP:
             self._full.set()
+
+    def _read(self, agent: str, payload: bytes, received_at: float) -> Received:
+        envelope = read_envelope(agent, payload, round(received_at * SECOND))
+        if not self._quota.admit(agent, _streams(envelope), received_at):
+            text = f"{agent} has used {STREAMS_A_DAY} streams today, and no more are taken"
+            raise Rejected("unsupported", text, payload)
+        return envelope
 
     def hello(self, agent: str, hello: Hello, received_at: float) -> None:
         """Take a hello that was just said; it is answered once the database has been asked.
@@ -155,12 +165,18 @@ class Ingest:
         group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
         if not group:
             return
-        began = self._busy_since = time.monotonic()
-        commit = await self._store.commit(group)
+        commit = await self._store_group(group)
         self._busy_since = None
-        self._count(group, commit, time.monotonic() - began)
         self._acknowledge(group, commit.outcomes)
         self._delays = delays()
+
+    async def _store_group(self, group: list[Received]) -> Commit:
+        """Store a group in one transaction and count what came of it."""
+        began = self._busy_since = time.monotonic()
+        commit = await self._store.commit(group)
+        reach(STORED)
+        self._count(group, commit, time.monotonic() - began)
+        return commit
 
     def _count(self, group: Sequence[Received], commit: Commit, seconds: float) -> None:
         counters, now = self._counters, self._now()
@@ -228,18 +244,7 @@ class Ingest:
             await self._answer(agent, hello, received_at)
 
     async def _answer(self, agent: str, hello: Hello, received_at: float) -> None:
-        now = round(received_at * SECOND)
-        await self._store.hear(agent, hello, now)
-        offset = await self._store.learn_clock(agent, hello.boot, now - hello.up, now)
-        self._fleet.clock(agent, hello.boot, offset, final=True)
-        missing: dict[str, tuple[Range, ...]] = {}
-        for place, info in enumerate(hello.streams):
-            lacking: Sequence[Range] = merged(info.retained)
-            if place < _MAX_STREAMS:
-                lacking = await self._store.missing(agent, info.stream, info.retained)
-            missing[info.stream] = capped(lacking)
-        wanted = sum(last - first + 1 for ranges in missing.values() for first, last in ranges)
-        log.info("agent said hello", agent=agent, missing_envelopes=wanted)
+        missing = await self._greeter.answer(agent, hello, received_at)
         resume = Resume(session=hello.session, missing=missing, window=self.window, server_time=self._now())
         self._post(self._topics.build(Kind.RESUME, agent=agent), encode(resume))
 
@@ -266,16 +271,11 @@ class Ingest:
         self._on_store_back()
 
 
-def capped(ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """Return at most :data:`MAX_RANGES` ranges that cover ``ranges``.
-
-    Too many make the last one reach over the gaps between the rest: to send what is stored costs a duplicate,
-    but what is not asked for counts as stored.
-    """
-    if len(ranges) <= MAX_RANGES:
-        return tuple(ranges)
-    kept = ranges[: MAX_RANGES - 1]
-    return (*kept, (ranges[MAX_RANGES - 1][0], ranges[-1][1]))
+def _streams(envelope: Received) -> set[str]:
+    """Return the streams whose ledger an envelope touches: its own, and those it declares losses of."""
+    records = (record for _, record in envelope.records)
+    losses = (record.loss for record in records if isinstance(record, EventRecord))
+    return {envelope.stream, *(loss.stream for loss in losses if loss is not None)}
 
 
 def _line(text: str) -> str:

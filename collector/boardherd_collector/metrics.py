@@ -51,6 +51,57 @@ _AGENT = (
     Metric(
         "boardherd_agent_spool_pending_envelopes", "Envelopes in the spool that wait for acknowledgement.", PC
     ),
+    Metric(
+        "boardherd_agent_spool_parked_envelopes",
+        "Envelopes put aside: refused by the collector, or never acknowledged.",
+        PC,
+    ),
+    Metric(
+        "boardherd_agent_spool_oldest_seconds",
+        "How long the oldest envelope without acknowledgement has waited.",
+        PC,
+    ),
+    Metric(
+        "boardherd_agent_spool_volatile",
+        "1 while the agent keeps records in memory only, because its disk cannot be written; else 0.",
+        PC,
+    ),
+    Metric("boardherd_agent_envelopes_sent_total", "Envelopes sent since the agent started.", PC, "counter"),
+    Metric(
+        "boardherd_agent_envelopes_resent_total",
+        "Envelopes sent once more since the agent started.",
+        PC,
+        "counter",
+    ),
+    Metric(
+        "boardherd_agent_envelopes_acknowledged_total",
+        "Envelopes acknowledged since the agent started.",
+        PC,
+        "counter",
+    ),
+    Metric(
+        "boardherd_agent_envelopes_refused_total",
+        "Envelopes refused, or given up as unanswered, since the agent started.",
+        PC,
+        "counter",
+    ),
+    Metric(
+        "boardherd_agent_envelopes_lost_total",
+        "Envelopes that the agent declared lost since it started.",
+        PC,
+        "counter",
+    ),
+    Metric(
+        "boardherd_agent_records_dropped_total",
+        "Records given up since the agent started, because its disk stalled.",
+        PC,
+        "counter",
+    ),
+    Metric(
+        "boardherd_agent_clock_ahead_seconds",
+        "By how much the PC's clock is ahead of the collector's; beyond 5 s its times are corrected.",
+        PC,
+    ),
     Metric("boardherd_agent_memory_bytes", "Resident memory of the agent itself.", PC),
     Metric(
         "boardherd_agent_cpu_ratio", "Share of one core that the agent itself uses, 1 is a full core.", PC
@@ -204,6 +255,9 @@ _COLLECTOR = (
     _collector("envelopes_refused_total", "Envelopes that will never be stored."),
     _collector(
         "envelopes_deferred_total", "Envelopes not taken because the database was away; agents resend them."
+    ),
+    _collector(
+        "envelopes_lost_total", "Envelopes declared lost because their agent lost the spool that held them."
     ),
     _collector("records_stored_total", "Records committed, by kind of record.", ("kind",)),
     _collector("dead_letters_total", "Records set aside with a reason instead of being stored."),

@@ -40,7 +40,6 @@ def configure(level: str = "info", form: LogFormat = "auto") -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
     # The MQTT library logs a traceback whenever a call of its is cancelled; the link reports what matters.

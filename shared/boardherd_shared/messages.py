@@ -41,6 +41,10 @@ class Status(_Message):
     session: HexId = Field(description="the connection this is said of; an older session's will is ignored")
     at: float = Field(description="when it was said, Unix seconds; for a will, when the session began")
     text: Text = Field("", description="the same for a person")
+    connection: HexId | None = Field(
+        None,
+        description="the connection's own session, where a later one was taken over it; the will names this one",
+    )
 
 
 class StreamInfo(BaseModel):
@@ -91,7 +95,7 @@ class Resume(_Message):
 
     session: HexId = Field(description="the session of the hello that is answered")
     missing: dict[str, tuple[Range, ...]] = Field(
-        default_factory=dict, description="by stream: which of the retained envelopes the database lacks"
+        default_factory=dict, description="by stream: which of the numbers given out the database lacks"
     )
     window: Annotated[int, Field(ge=1, le=1000)] = Field(
         description="envelopes that may be unacknowledged at once"

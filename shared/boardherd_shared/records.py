@@ -96,6 +96,28 @@ class HostRecord(_Record):
     agent_memory: Count | None = Field(None, description="the agent's own resident memory, bytes")
     spool_bytes: Count | None = Field(None, description="size of the spool on disk")
     spool_pending: Count | None = Field(None, description="envelopes that wait for an acknowledgement")
+    spool_parked: Count | None = Field(
+        None, description="envelopes put aside: refused by the collector, or never acknowledged"
+    )
+    spool_oldest_s: float | None = Field(
+        None, ge=0, description="how long the oldest envelope without acknowledgement has waited, seconds"
+    )
+    spool_volatile: bool | None = Field(
+        None, description="true while records are kept in memory only, because no disk can be written"
+    )
+    envelopes_sent: Count | None = Field(None, description="envelopes sent since the agent started")
+    envelopes_resent: Count | None = Field(None, description="sent once more since the agent started")
+    envelopes_acknowledged: Count | None = Field(None, description="acknowledged since the agent started")
+    envelopes_refused: Count | None = Field(
+        None, description="refused by the collector, or given up as unanswered, since the agent started"
+    )
+    envelopes_lost: Count | None = Field(
+        None, description="envelopes that the spool declared lost since the agent started"
+    )
+    records_dropped: Count | None = Field(
+        None,
+        description="records given up before the spool had them since the agent started: the disk stalled",
+    )
 
 
 class ProbeResult(BaseModel):

@@ -28,6 +28,10 @@ class PcView(_View):
     text: str = Field("", description='for a person: "online", "silent for 3 min", ...')
     last_seen_s: float | None = Field(None, description="seconds since anything was heard of it")
     sample: HostRecord | None = Field(None, description="its newest statistics")
+    clock_ahead_s: float | None = Field(
+        None,
+        description="seconds by which its wall clock is ahead of the collector's; its times are corrected",
+    )
     inventory_current: bool | None = Field(
         None, description="false when it acts on another lab.toml than the collector"
     )

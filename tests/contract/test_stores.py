@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from boardherd_collector.stores.base import DIGESTS_KEPT, MAX_UNDECLARED, Outcome, Store, StoreError
-from boardherd_collector.stores.memory import MemoryStore
-from boardherd_collector.stores.sqlite import SqliteStore
 from boardherd_shared.command import State
 from boardherd_shared.messages import HostFacts, StreamInfo
 from boardherd_shared.records import BootTimes, Power, Verdict
+from support.stores import KINDS, opened
 from support.telemetry import (
     BOOTED,
     LAB,
@@ -35,12 +34,11 @@ MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
 OTHER = "b" * 32
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "history.db")
-    async with made as opened:
-        await opened.sync_inventory(lab(), NOW)
-        yield opened
+    async with opened(request.param, request, tmp_path) as store:
+        await store.sync_inventory(lab(), NOW)
+        yield store
 
 
 async def commit(store: Store, *envelopes: object) -> list[Outcome]:

@@ -11,17 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from boardherd_agent.delivery.outbox import Outbox
+from boardherd_agent.delivery.figures import delivery_fields
 from boardherd_agent.delivery.spool import Limits, Spool
-from boardherd_agent.delivery.states import RetainedStates
-from boardherd_agent.delivery.uplink import Uplink
 from boardherd_shared.ids import new_session
 from boardherd_shared.link import BrokerSettings, Incoming, Link, Session
 from boardherd_shared.messages import (
     Ack,
     Envelope,
     Hello,
-    HostFacts,
     RefusedEnvelope,
     Resume,
     Status,
@@ -29,12 +26,11 @@ from boardherd_shared.messages import (
     digest,
     encode,
 )
-from boardherd_shared.records import EventRecord
+from boardherd_shared.records import HostRecord
 from boardherd_shared.topics import Kind, Topics, parse
 from support.broker import Mosquitto
 from support.delivery import Database, HandClock, event, host
-
-AGENT = "pc-01"
+from support.hand_agent import AGENT, HandAgent
 
 
 class HandCollector:
@@ -79,12 +75,11 @@ class HandCollector:
         finally:
             await self.say("stopping")
 
-    async def say(self, state: str, session: str | None = None) -> None:
+    async def say(self, state: str, session: str | None = None, connection: str | None = None) -> None:
         """Publish a status, of this life or another one."""
         assert self._connection
-        payload = encode(
-            Status.model_validate({"state": state, "session": session or self.session, "at": 1.0})
-        )
+        said = {"state": state, "session": session or self.session, "at": 1.0, "connection": connection}
+        payload = encode(Status.model_validate(said))
         topic = self._topics.build(Kind.COLLECTOR_STATUS)
         await self._connection.publish(topic, payload, retain=True)
 
@@ -141,67 +136,6 @@ class HandCollector:
         )
         for _ in range(2 if self.double_acks else 1):
             await session.publish(self._topics.build(Kind.ACK, agent=AGENT), encode(ack))
-
-
-class HandAgent:
-    """Spool, outbox, states and uplink put together as the agent does it."""
-
-    def __init__(self, url: str, site: str, spool: Spool, patience: float = 5.0) -> None:
-        self.clock = HandClock()
-        self.topics = Topics(site)
-        self.events: list[EventRecord] = []
-        self.outbox = Outbox(spool, self.clock, samples_every_s=0.01)
-        self.states = RetainedStates()
-        self.spool = spool
-        self.uplink = Uplink(
-            spool,
-            self.topics,
-            AGENT,
-            self.clock,
-            hello=self._hello,
-            on_event=self.events.append,
-            answer_within_s=0.2,
-            resend_after_s=patience,
-        )
-        self._link = Link(BrokerSettings(url=url, keepalive_s=5), name=f"agent-{site}")
-
-    def _hello(self, session: str) -> Hello:
-        return Hello(session=session, boot="?", wall=0, up=0, host=HostFacts(hostname=AGENT))
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        tasks = [
-            asyncio.create_task(self._link.run(self._serve), name="link"),
-            asyncio.create_task(self.outbox.run(), name="outbox"),
-        ]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, session: Session) -> None:
-        await session.subscribe(
-            self.topics.build(Kind.ACK, agent=AGENT),
-            self.topics.build(Kind.RESUME, agent=AGENT),
-            self.topics.build(Kind.COLLECTOR_STATUS),
-        )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.uplink.serve(session), name="uplink")
-            group.create_task(self.states.serve(session), name="states")
-            group.create_task(self._dispatch(session), name="dispatch")
-
-    async def _dispatch(self, session: Session) -> None:
-        doors = {
-            Kind.ACK: self.uplink.on_ack,
-            Kind.RESUME: self.uplink.on_resume,
-            Kind.COLLECTOR_STATUS: self.uplink.on_collector_status,
-        }
-        async for message in session.messages():
-            address = parse(message.topic)
-            assert address
-            doors[address.kind](message.payload)
 
 
 async def until(truth: Callable[[], object], what: str = "it") -> None:
@@ -374,7 +308,7 @@ async def test_an_envelope_that_nobody_answers_is_put_aside(
     mosquitto: Mosquitto, site: str, spool: Spool
 ) -> None:
     """DEL-1: one bad envelope does not stop its neighbours."""
-    agent, collector = HandAgent(mosquitto.url, site, spool, 0.05), HandCollector(mosquitto.url, site)
+    agent, collector = HandAgent(mosquitto.url, site, spool, 0.15), HandCollector(mosquitto.url, site)
     collector.lost_acks[1] = 10**6
     await spool.append("events", [event("poison")])
     async with agent.running(), collector.online():
@@ -425,3 +359,81 @@ async def test_garbage_from_the_collector_is_counted_and_survived(
         await until(lambda: collector.database.tags() == {"a": 1})
     assert agent.uplink.traffic.garbled == 18
     assert agent.uplink.traffic.late >= 2**62
+
+
+async def test_the_will_of_a_connection_speaks_for_a_session_taken_over_it(
+    mosquitto: Mosquitto, site: str, spool: Spool
+) -> None:
+    """DEL-2: a collector took a new session when its database came back, and then it died."""
+    agent, collector = HandAgent(mosquitto.url, site, spool), HandCollector(mosquitto.url, site)
+    async with agent.running(), collector.online():
+        await until(lambda: agent.uplink.state == "sending")
+        connection = collector.session
+        await collector.say("online", session="11" * 8, connection=connection)
+        await until(lambda: agent.uplink._collector == "11" * 8 and agent.uplink.state == "sending")
+        told = len(collector.hellos)
+        await collector.say("offline", session="00" * 8)
+        await collector.say("online", session="11" * 8, connection=connection)
+        await spool.append("events", [event("a")])
+        await until(lambda: collector.database.tags() == {"a": 1})
+        assert len(collector.hellos) == told
+        await collector.say("offline", session=connection)
+        await until(lambda: agent.uplink.state == "the collector is away")
+
+
+async def test_hello_is_said_again_while_records_are_in_memory_only(
+    mosquitto: Mosquitto, site: str, tmp_path: Path
+) -> None:
+    """DEL-1: should this process end, the collector knows how far the stream had come."""
+    (tmp_path / "in-the-way").write_text("")
+    async with Spool(tmp_path / "in-the-way" / "spool", agent=AGENT, clock=HandClock(), machine="m") as spool:
+        agent, collector = HandAgent(mosquitto.url, site, spool), HandCollector(mosquitto.url, site)
+        async with agent.running(), collector.online():
+            await until(lambda: agent.uplink.state == "sending")
+            collector.holds = True
+            for n in range(9):
+                await spool.append("events", [event(f"e{n}")])
+            # One more: that records are in memory is on record as well.
+            await until(lambda: any(i.volatile and i.last == 10 for i in collector.hellos[-1].streams))
+            told = len(collector.hellos)
+            await asyncio.sleep(2.5)
+            assert len(collector.hellos) == told, "nothing new, nothing said"
+
+
+async def test_a_collector_that_answers_nothing_is_told_of(
+    mosquitto: Mosquitto, site: str, spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OPS-1: a broker that denies a topic tells nobody; the missing answers do, until they come again."""
+    agent = HandAgent(mosquitto.url, site, spool, silence_s=0.3)
+    collector = HandCollector(mosquitto.url, site)
+    collector.silent_resumes = 4
+    async with agent.running(), collector.online():
+        await until(lambda: agent.events)
+        assert "does not answer a hello" in agent.events[0].text
+        await until(lambda: agent.uplink.state == "sending")
+        collector.holds = True
+        agent.uplink._reported.clear()
+        await spool.append("events", [event("a")])
+        await until(lambda: len(agent.events) == 2)
+        assert "does not answer what is sent" in agent.events[1].text
+        await collector.release()
+        await until(lambda: spool.figures.pending == 0)
+        await asyncio.sleep(0.1)
+    assert capsys.readouterr().out.count("the collector answers again") == 2
+
+
+async def test_what_delivery_does_is_in_the_samples(mosquitto: Mosquitto, site: str, spool: Spool) -> None:
+    """OPS-1: parked, refused, resent, lost and dropped are figures of every sample."""
+    agent, collector = HandAgent(mosquitto.url, site, spool, 0.05), HandCollector(mosquitto.url, site)
+    collector.refusals = {2: "invalid"}
+    collector.lost_acks.update({3: 1})
+    async with agent.running(), collector.online():
+        for n in range(4):
+            await spool.append("events", [event(f"e{n}")])
+        await until(lambda: spool.figures.pending == 0 and agent.uplink.traffic.resent)
+    fields = delivery_fields(spool.figures, agent.uplink.traffic, dropped=7)
+    sample = HostRecord.model_validate(fields | {"at": 1, "up": 1, "status": "HEALTHY"})
+    assert sample.model_dump(include=set(fields)) == fields
+    assert (sample.spool_parked, sample.envelopes_refused, sample.envelopes_acknowledged) == (1, 1, 3)
+    assert (sample.records_dropped, sample.spool_volatile, sample.envelopes_lost) == (7, False, 0)
+    assert sample.envelopes_resent

@@ -46,13 +46,18 @@ class Database:
     """The collector's side as far as delivery is concerned: stores once, learns of losses."""
 
     stored: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    losses: list[LostRange] = field(default_factory=list)
+    told: dict[tuple[str, int, int], LostRange] = field(default_factory=dict)
+    foreign: set[tuple[str, int]] = field(default_factory=set)
+    """Numbers that somebody else's envelopes took before."""
 
     def take(self, payload: bytes) -> Envelope:
         """Store an envelope; a second copy changes nothing, other bytes under its key are a bug."""
         envelope = decode(Envelope, payload)
         key = (envelope.stream, envelope.seq)
         assert self.stored.setdefault(key, payload) == payload, f"{key} came with other bytes"
+        for record in envelope.records:
+            if isinstance(record, EventRecord) and (loss := record.loss):
+                self.told[loss.stream, loss.first, loss.last] = loss
         return envelope
 
     def tags(self) -> Counter[str]:
@@ -68,21 +73,16 @@ class Database:
 
     def learned(self) -> list[LostRange]:
         """Return the losses that were told, each range once."""
-        told: dict[tuple[str, int, int], LostRange] = {}
-        for payload in self.stored.values():
-            for record in decode(Envelope, payload).records:
-                if isinstance(record, EventRecord) and record.loss:
-                    loss = record.loss
-                    told[loss.stream, loss.first, loss.last] = loss
-        return list(told.values())
+        return list(self.told.values())
 
     def missing(self, stream: StreamInfo) -> list[Range]:
-        """Return the retained numbers of a stream that are not stored."""
+        """Return the numbers given out by a stream that are neither stored nor declared lost."""
+        told = [(o.first, o.last) for o in self.learned() if o.stream == stream.stream]
+        known = self.stored.keys() | self.foreign
         return [
             (seq, seq)
-            for first, last in stream.retained
-            for seq in range(first, last + 1)
-            if (stream.stream, seq) not in self.stored
+            for seq in range(1, stream.last + 1)
+            if (stream.stream, seq) not in known and not contains(told, seq)
         ]
 
     def is_lost(self, stream: str, seq: int) -> bool:

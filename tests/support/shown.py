@@ -11,8 +11,16 @@ from typing import Any, Self
 from boardherd_collector.counters import Counters
 from boardherd_collector.health import BROKER, STORE, Health
 from boardherd_collector.settings import HttpSettings
-from boardherd_collector.stores.answers import BootRow, CommandRow, Counts, EventRow, PcStatsRow, StreamCounts
-from boardherd_collector.stores.base import StoreError
+from boardherd_collector.stores.answers import (
+    BoardRow,
+    BootRow,
+    CommandRow,
+    Counts,
+    EventRow,
+    PcStatsRow,
+    StreamCounts,
+)
+from boardherd_collector.stores.base import BoardFilter, StoreError
 from boardherd_collector.web.server import serve
 from boardherd_shared.command import State
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
@@ -72,6 +80,15 @@ def sample(**fields: Any) -> HostRecord:
             "temperature_c": 54.0,
             "agent_cpu_percent": 0.8,
             "agent_memory": 41_000_000,
+            "spool_parked": 1,
+            "spool_oldest_s": 3.5,
+            "spool_volatile": False,
+            "envelopes_sent": 1200,
+            "envelopes_resent": 4,
+            "envelopes_acknowledged": 1190,
+            "envelopes_refused": 1,
+            "envelopes_lost": 0,
+            "records_dropped": 0,
             "spool_bytes": 65_536,
             "spool_pending": 2,
         }
@@ -91,6 +108,7 @@ def pc(id_: str, **fields: Any) -> PcView:
             "text": "online",
             "last_seen_s": 2.0,
             "sample": sample(),
+            "clock_ahead_s": 0.25,
             "inventory_current": True,
             "versions": {"boardherd": "0.1.0"},
         }
@@ -337,6 +355,27 @@ class Rows:
 
     async def host_history(self, pc: str, since: int, limit: int = 10_000) -> list[PcStatsRow]:
         return self._answer("host_history", (pc, since), [PcStatsRow(timestamp=NOW - 10, status="HEALTHY")])
+
+    async def boards(self, wanted: BoardFilter) -> list[BoardRow]:
+        return self._answer("boards", wanted, [])
+
+    async def board_history(self, board: str, since: int, limit: int = 1000) -> list[Any]:
+        return self._answer("board_history", (board, since, limit), [])
+
+    async def switches(self, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
+        return self._answer("switches", (relay, port, limit), self.command_rows)
+
+    async def host_trend(self, pc: str, since: int, step: str, limit: int = 10_000) -> list[Any]:
+        return self._answer("host_trend", (pc, since, step), [])
+
+    async def summary(self, by: str) -> list[Any]:
+        return self._answer("summary", by, [])
+
+    async def report(self, since: int, until: int) -> list[Any]:
+        return self._answer("report", (since, until), [])
+
+    async def disks(self, within_s: float, since: int) -> list[Any]:
+        return self._answer("disks", (within_s, since), [])
 
     async def counts(self) -> Counts:
         stream = StreamCounts(

@@ -21,18 +21,32 @@ from boardherd_shared.records import (
 from boardherd_shared.topics import Topics
 from support.clock import FakeClock
 
+AN_HOUR = 3_600_000_000
 SINCE = 1_700_000_000_000_000
 AT = time.strftime("%H:%M:%S", time.localtime(SINCE / 1e6))
 
 
 def port(observed: Power, **more: object) -> RelayRecord:
-    values = {"at": 1, "up": 1, "relay": "eth-1", "port": 3, "observed": observed, "since": SINCE}
+    values = {
+        "at": SINCE,
+        "up": 1_000_000_000,
+        "relay": "eth-1",
+        "port": 3,
+        "observed": observed,
+        "since": SINCE,
+    }
     return RelayRecord.model_validate(values | more)
 
 
 def board(verdict: Verdict, reason: str = "") -> BoardRecord:
     return BoardRecord(
-        at=1, up=1, board="evm-07", verdict=verdict, blame=Blame.BOARD, reason=reason, since=SINCE
+        at=SINCE,
+        up=1_000_000_000,
+        board="evm-07",
+        verdict=verdict,
+        blame=Blame.BOARD,
+        reason=reason,
+        since=SINCE,
     )
 
 
@@ -105,3 +119,38 @@ def test_words_of_the_world_fit_into_a_record() -> None:
     ears.reporter.event("fault", "agent", "a\x00b\n" + "x" * 1000)
     assert ears.events[0].startswith("a b xxx")
     assert len(ears.events[0]) == 500
+
+
+@pytest.mark.parametrize("wrong", [0, SINCE + 2_000_000_000_000_000, SINCE - AN_HOUR])
+def test_a_wall_clock_that_is_set_does_not_move_the_beginning_of_a_state(wrong: int) -> None:
+    """A state that began while the clock was wrong is told with the right time once the clock is right."""
+    clock = FakeClock(wall=wrong)
+    told: list[Record] = []
+    reporter = Reporter("pc-01", Topics("lab"), clock, put=told.append, retain=lambda _topic, _payload: None)
+    since = clock.wall()
+
+    def port_now() -> RelayRecord:
+        return port(Power.ON, at=clock.wall(), up=clock.up(), since=since)
+
+    def board_now() -> BoardRecord:
+        return board(Verdict.ALIVE).model_copy(update={"at": clock.wall(), "up": clock.up(), "since": since})
+
+    reporter.port(port_now())
+    reporter.board(board_now())
+    clock.advance(120)
+    clock.set_wall(SINCE)
+    reporter.port(port_now())
+    reporter.board(board_now())
+    beginnings = [record.since for record in told if isinstance(record, RelayRecord | BoardRecord)]
+    assert beginnings == [wrong, wrong, SINCE - 120_000_000, SINCE - 120_000_000]
+
+
+def test_a_state_told_for_the_first_time_after_the_clock_was_set() -> None:
+    clock = FakeClock(wall=1000)
+    told: list[Record] = []
+    reporter = Reporter("pc-01", Topics("lab"), clock, put=told.append, retain=lambda _topic, _payload: None)
+    clock.advance(30)
+    clock.set_wall(SINCE)
+    reporter.port(port(Power.ON, at=SINCE, up=clock.up(), since=5000))
+    assert isinstance(told[0], RelayRecord)
+    assert SINCE - 30_000_000 <= told[0].since <= SINCE

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boardherd_agent.delivery import eviction, schema
-from boardherd_agent.delivery.envelopes import Class, Key, Spooled
-from boardherd_agent.delivery.ranges import Range, clip, coarsen, subtract
+from boardherd_agent.delivery.envelopes import Class, Key, Spooled, fault_event
+from boardherd_agent.delivery.ranges import Range, clip, coarsen, size, subtract
 from boardherd_agent.delivery.salvage import Survivor
 from boardherd_agent.delivery.writer import Writer
 from boardherd_shared.clock import Clock
+from boardherd_shared.failpoints import SPOOL_COMMITTED, SPOOL_WRITTEN, reach
 from boardherd_shared.messages import Envelope, ProtocolError, StreamInfo, decode, digest
 from boardherd_shared.records import LostRange, Record
 
@@ -30,7 +31,10 @@ MAX_RANGES = 200
 _MAX_SLAB = 8 * 1024 * 1024
 _KEEP_FREE_PAGES = 512
 _ADOPT_AT_ONCE = 200
-_NOWHERE = "the database lacks what it had acknowledged, and the spool no longer holds it"
+_NOWHERE = "the spool no longer holds them"
+
+_DOUBT = "doubt/"
+_AFTER = len(_DOUBT) + 1
 
 Refusal = Literal["parked", "rehomed", "ignored"]
 
@@ -52,7 +56,14 @@ class SpoolDatabase:
     """Envelopes in SQLite, on disk or in memory."""
 
     def __init__(
-        self, path: Path | None, *, agent: str, clock: Clock, max_bytes: int, machine: str = ""
+        self,
+        path: Path | None,
+        *,
+        agent: str,
+        clock: Clock,
+        max_bytes: int,
+        machine: str = "",
+        noted: Mapping[str, int] | None = None,
     ) -> None:
         """Open ``path`` (None: in memory), and make it if it is new; raises sqlite3.DatabaseError.
 
@@ -63,15 +74,20 @@ class SpoolDatabase:
             max_bytes: what may be kept; beyond it envelopes are evicted.
             machine: identity of the machine. A file from another one is a copy whose original may still be
                 in use, so it goes on under a new stream.
+            noted: how far each stream had come, by a note outside of the file. Numbers that the file does not
+                know are not given out again, and stay in doubt until the collector was asked about them.
         """
         self.volatile = path is None
         self.accepted: Counter[str] = Counter()
         """Records written since it was opened, by kind, the spool's own events included."""
+        self.lost = 0
+        """Envelopes given up since it was opened, though the database did not have them."""
+        self._given_up = 0  # in the present transaction
         self._max_bytes = max_bytes
         self._db = schema.connect(path, max_bytes)
         try:
             self._writer = Writer(self._db, agent, clock)
-            self._wake_up(machine)
+            self._wake_up(machine, noted or {})
         except BaseException:
             self._db.close()
             raise
@@ -147,8 +163,9 @@ class SpoolDatabase:
         """Make those acknowledged envelopes pending again that the database turns out to lack.
 
         Returns how many. Numbers that were given out, are missing there and no longer held here are declared
-        lost. That an envelope is not missing does not make it acknowledged: after a disk was cloned, the
-        number may be there with somebody else's records, and only sending it tells.
+        lost, and with that the stream is no longer in doubt. That an envelope is not missing does not make it
+        acknowledged: after a disk was cloned, the number may be there with somebody else's records, and only
+        sending it tells.
         """
         if not self.has(stream):
             return 0
@@ -165,7 +182,19 @@ class SpoolDatabase:
             known = [*self._retained(stream), *self._declared(stream)]
             gone = subtract(wanted, known)
             self._writer.declare(_lost(stream, span, _NOWHERE) for span in gone)
+            self._given_up += size(gone)
+            self._db.execute("DELETE FROM meta WHERE key = ?", (_DOUBT + stream,))
         return again
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Streams of which numbers are gone that the database may lack: hello has to be said about them."""
+        rows = self._db.execute("SELECT substr(key, ?) FROM meta WHERE key GLOB ?", (_AFTER, _DOUBT + "*"))
+        return tuple(stream for (stream,) in rows)
+
+    def numbers(self) -> dict[str, int]:
+        """Return the highest number given out by stream, the oldest stream first."""
+        return dict(self._db.execute("SELECT stream, last FROM streams ORDER BY id"))
 
     def adopt(self, streams: Mapping[str, int], survivors: Iterator[Survivor]) -> int:
         """Take over what was saved of a damaged spool, and go on under a stream that is none of its.
@@ -175,26 +204,19 @@ class SpoolDatabase:
             survivors: the envelopes that could be read.
 
         Returns:
-            How many envelopes were taken over. The others, from the lowest that was saved on, are declared
-            lost; some of them may have been stored long ago, which the database knows.
+            How many envelopes were taken over. The others may have been stored long ago or never, which the
+            database knows; they stay in doubt until it was asked, and what it lacks is then declared lost.
         """
         saved = 0
         with self._transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO streams (stream, last) VALUES (?, ?)", streams.items()
-            )
+            self._doubt(streams)
             self._writer.rotate()
         while part := list(islice(survivors, _ADOPT_AT_ONCE)):
             with self._transaction():
+                if self._doubt(_highest(part)):
+                    self._writer.rotate()
                 saved += sum(self._writer.adopt(survivor) for survivor in part)
                 self._trim()
-        with self._transaction():
-            for stream, last in streams.items():
-                held = self._retained(stream)
-                gone = subtract([(held[0][0] if held else 1, last)], held)
-                self._writer.declare(
-                    _lost(stream, span, "it could not be read from a damaged spool") for span in gone
-                )
         return saved
 
     def shed(self) -> None:
@@ -210,15 +232,16 @@ class SpoolDatabase:
         limit = self._writer.running_time() - int(max_age_s * 1e6)
         while rows := eviction.older_than(self._db, limit):
             with self._transaction():
-                self._writer.declare(
-                    eviction.remove(self._db, rows, f"older than {max_age_s / 86400:g} days")
-                )
+                self._writer.declare(self._evict(rows, f"older than {max_age_s / 86400:g} days"))
         with self._transaction():
             self._writer.save_time()
             self._db.execute(
+                # What is still to be said of a stream keeps it: a stream that hello names no more is settled.
                 "DELETE FROM streams WHERE stream <> ?"
-                " AND NOT EXISTS (SELECT 1 FROM envelopes WHERE envelopes.stream = streams.id)",
-                (self.stream,),
+                " AND NOT EXISTS (SELECT 1 FROM envelopes WHERE envelopes.stream = streams.id)"
+                " AND NOT EXISTS (SELECT 1 FROM losses WHERE losses.stream = streams.stream)"
+                " AND NOT EXISTS (SELECT 1 FROM meta WHERE key = ? || streams.stream)",
+                (self.stream, _DOUBT),
             )
             self._writer.reload()
         self._shrink(keep=_KEEP_FREE_PAGES)
@@ -268,24 +291,33 @@ class SpoolDatabase:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._writer.written.clear()
+        self._given_up = 0
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            reach(SPOOL_WRITTEN)
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:  # a full disk may have ended it already
                 self._db.execute("ROLLBACK")
             self._writer.reload()
             raise
+        reach(SPOOL_COMMITTED)
         self.accepted += self._writer.written
+        self.lost += self._given_up
 
-    def _wake_up(self, machine: str) -> None:
+    def _wake_up(self, machine: str, noted: Mapping[str, int]) -> None:
         (was,) = self._db.execute("SELECT max(value) FROM meta WHERE key = 'machine'").fetchone()
+        known = set(self._writer.streams)
         with self._transaction():
-            if not self.stream:
+            forgotten = self._doubt(noted)
+            if not known or known != set(self._writer.streams):
                 self._writer.rotate()
             elif was != machine:
                 self._writer.rotate("the spool was made on another machine; going on under a new stream")
+            if forgotten:
+                text = f"the spool has forgotten {forgotten} envelopes: its files were damaged or taken away"
+                self._writer.write("events", [fault_event(text, self._writer.clock)])
             self._writer.save(machine=machine)
             self._db.execute(
                 "UPDATE envelopes SET state = 'pending', code = NULL"
@@ -294,6 +326,24 @@ class SpoolDatabase:
 
     def _place(self, key: Key) -> tuple[int | None, int]:
         return self._writer.streams.get(key.stream), key.seq
+
+    def _doubt(self, numbers: Mapping[str, int]) -> int:
+        """Take over how far streams have come, where that is further than is known; return by how much."""
+        further = {stream: last for stream, last in numbers.items() if last > self._writer.last(stream)}
+        forgotten = sum(last - self._writer.last(stream) for stream, last in further.items())
+        self._db.executemany(
+            "INSERT INTO streams (stream, last) VALUES (?, ?)"
+            " ON CONFLICT (stream) DO UPDATE SET last = excluded.last",
+            further.items(),
+        )
+        self._writer.save(**{_DOUBT + stream: last for stream, last in further.items()})
+        self._writer.reload()
+        return forgotten
+
+    def _evict(self, rows: Sequence[eviction.Row], reason: str) -> list[LostRange]:
+        """Delete ``rows``; return what has to be declared lost by that."""
+        self._given_up += sum(row.state != "acknowledged" for row in rows)
+        return eviction.remove(self._db, rows, reason)
 
     def _trim(self) -> None:
         """Get back below the bound, by a slab at once: losses are then told in few, long ranges."""
@@ -305,7 +355,7 @@ class SpoolDatabase:
             rows = eviction.victims(self._db, excess, self._max_bytes)
             if not rows:
                 break
-            lost += eviction.remove(self._db, rows, "the spool was full")
+            lost += self._evict(rows, "the spool was full")
         self._writer.declare(lost)
 
     def _rehome(self, row: int, key: Key, envelope: Envelope) -> None:
@@ -346,7 +396,7 @@ class SpoolDatabase:
             return Spooled(Key(stream, seq), payload)
         with self._transaction():
             rows = eviction.of_id(self._db, row)
-            self._writer.declare(eviction.remove(self._db, rows, "its bytes were damaged on the disk"))
+            self._writer.declare(self._evict(rows, "its bytes were damaged on the disk"))
         return None
 
     def _retained(self, stream: str) -> list[Range]:
@@ -366,6 +416,13 @@ def _readable(payload: bytes) -> Envelope | None:
         return decode(Envelope, payload)
     except ProtocolError:
         return None
+
+
+def _highest(survivors: Iterable[Survivor]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in survivors:
+        found[one.stream] = max(found.get(one.stream, 0), one.seq)
+    return found
 
 
 def _lost(stream: str, span: Range, reason: str) -> LostRange:

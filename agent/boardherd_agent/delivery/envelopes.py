@@ -79,16 +79,19 @@ def pack(
 
 
 def loss_event(loss: LostRange, clock: Clock) -> EventRecord:
-    """Return the record that tells the database of ``loss``."""
+    """Return the record that tells the database of ``loss``.
+
+    Without a count of records nobody here knows what was in the envelopes, nor whether they were stored.
+    """
     many = "envelope" if loss.first == loss.last else "envelopes"
     numbers = str(loss.first) if loss.first == loss.last else f"{loss.first} to {loss.last}"
+    what = f"{many} {numbers} of stream {loss.stream[:8]}"
+    if loss.records:
+        text = f"lost {what}, {loss.records} records: {loss.reason}"
+    else:
+        text = f"{what} cannot be sent, and what the database lacks of it is lost: {loss.reason}"
     return EventRecord(
-        at=clock.wall(),
-        up=clock.up(),
-        event="loss",
-        subject="agent/spool",
-        text=f"lost {many} {numbers} of stream {loss.stream[:8]}, {loss.records} records: {loss.reason}",
-        loss=loss,
+        at=clock.wall(), up=clock.up(), event="loss", subject="agent/spool", text=text, loss=loss
     )
 
 

@@ -1,9 +1,13 @@
-"""The files beside a spool: the lock, the quarantine for damaged ones, the ballast for bad days."""
+"""The files beside a spool: the lock, the tally, the quarantine for damaged ones, the ballast for bad days."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import zlib
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -63,6 +67,49 @@ def _lock(file: IO[str]) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Tally:
+    """How far each stream has come, noted outside of the database, to be had when that is damaged.
+
+    A log that lost its tail opens without complaint and has merely forgotten the newest numbers, and of a
+    file that is gone nothing is known at all: the note tells what there should be. It is written after each
+    commit and in one go, so a killed process leaves it right; it is not fsynced, so after a power cut it may
+    be behind, but never ahead.
+    """
+
+    _SIZE = 4096
+    _STREAMS = 60
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._noted: dict[str, int] | None = None
+
+    def read(self) -> dict[str, int]:
+        """Return the highest number by stream, the oldest stream first; nothing if the note cannot be read."""
+        try:
+            check, _, text = self._path.read_bytes().rstrip().partition(b" ")
+            if int(check, 16) != zlib.crc32(text):
+                return {}
+            return {str(stream): int(last) for stream, last in json.loads(text).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def write(self, numbers: Mapping[str, int]) -> None:
+        """Note ``numbers``, of the newest streams if there are very many; a disk that refuses is ignored."""
+        newest = dict(islice(numbers.items(), max(0, len(numbers) - self._STREAMS), None))
+        if newest == self._noted:
+            return
+        text = json.dumps(newest, separators=(",", ":")).encode()
+        note = b"%08x %s" % (zlib.crc32(text), text)
+        with contextlib.suppress(OSError):
+            # In place: a full disk has room for what is there already.
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
+            try:
+                os.write(handle, note.ljust(self._SIZE))
+            finally:
+                os.close(handle)
+            self._noted = newest
 
 
 def quarantine(database: Path, *, keep: int, max_bytes: int) -> Path:

@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
+from boardherd_shared.values import MAX_INT
+
 VERSION = 1
 """``user_version`` of the file; a file with another one is put aside, not guessed at."""
 
@@ -79,6 +81,27 @@ END;
 """
 
 
+_NONSENSE = f"""
+SELECT
+    (SELECT count(*) FROM streams
+        WHERE length(stream) NOT BETWEEN 16 AND 64 OR stream GLOB '*[^0-9a-f]*'
+        OR typeof(last) <> 'integer' OR last NOT BETWEEN 0 AND {MAX_INT})
+    + (SELECT count(*) FROM envelopes
+        WHERE typeof(seq) <> 'integer' OR seq NOT BETWEEN 1 AND {MAX_INT} OR typeof(created) <> 'integer'
+        OR typeof(records) <> 'integer' OR records NOT BETWEEN 0 AND {MAX_INT} OR typeof(size) <> 'integer'
+        OR typeof(oldest) <> 'integer' OR oldest NOT BETWEEN 0 AND {MAX_INT}
+        OR typeof(newest) <> 'integer' OR newest NOT BETWEEN 0 AND {MAX_INT})
+    + (SELECT count(*) FROM losses
+        WHERE length(stream) NOT BETWEEN 16 AND 64 OR stream GLOB '*[^0-9a-f]*'
+        OR typeof(first) <> 'integer' OR typeof(last) <> 'integer' OR first NOT BETWEEN 1 AND last
+        OR last > {MAX_INT} OR typeof(records) <> 'integer' OR records NOT BETWEEN 0 AND {MAX_INT}
+        OR typeof(oldest) NOT IN ('integer', 'null') OR typeof(newest) NOT IN ('integer', 'null'))
+    + (SELECT count(*) FROM totals WHERE typeof(envelopes) <> 'integer' OR typeof(size) <> 'integer')
+    + (SELECT count(*) FROM meta WHERE key IN ('running_time', 'up') AND typeof(value) <> 'integer')
+"""  # noqa: S608
+"""Counts rows that we cannot have written: SQLite sees damage to its pages, and not to what is on them."""
+
+
 class ForeignFileError(sqlite3.DatabaseError):
     """The file is intact, but no spool of this version."""
 
@@ -92,6 +115,7 @@ def connect(path: Path | None, max_bytes: int) -> sqlite3.Connection:
     connection = sqlite3.connect(
         str(path) if path else ":memory:", isolation_level=None, check_same_thread=False
     )
+    connection.text_factory = lenient
     try:
         _set_up(connection, max_bytes)
         if existed:
@@ -104,6 +128,11 @@ def connect(path: Path | None, max_bytes: int) -> sqlite3.Connection:
             path.unlink(missing_ok=True)  # half a file would be taken for a damaged one at the next start
         raise
     return connection
+
+
+def lenient(text: bytes) -> str:
+    """Return a text from a database as it can be read; damage shows by what it then says."""
+    return text.decode("utf-8", "replace")
 
 
 def fault(error: sqlite3.DatabaseError) -> Literal["corrupt", "unwritable"] | None:
@@ -152,6 +181,9 @@ def _inspect(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise ForeignFileError(f"SQLite finds it damaged: {verdict}")
+    (rows,) = connection.execute(_NONSENSE).fetchone()
+    if rows:
+        raise ForeignFileError(f"{rows} of its rows make no sense")
 
 
 def _create(connection: sqlite3.Connection) -> None:

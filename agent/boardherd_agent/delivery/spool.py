@@ -143,6 +143,10 @@ class Spool:
         self._tell()
         return again
 
+    async def news(self) -> tuple[object, ...]:
+        """Return what the collector must be told by a new hello when it changes; see SpoolStore.news."""
+        return await self._in_thread(self.store.news)
+
     async def describe(self) -> list[StreamInfo]:
         """Return what is still held, stream by stream, for the hello."""
         return await self._in_thread(self.store.describe)

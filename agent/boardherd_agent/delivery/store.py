@@ -19,7 +19,7 @@ import structlog
 from boardherd_agent.delivery import salvage, schema
 from boardherd_agent.delivery.database import Refusal, SpoolDatabase
 from boardherd_agent.delivery.envelopes import Class, Key, Spooled, fault_event
-from boardherd_agent.delivery.files import Ballast, Lock, machine_id, quarantine
+from boardherd_agent.delivery.files import Ballast, Lock, Tally, machine_id, quarantine
 from boardherd_agent.delivery.ranges import Range
 from boardherd_shared.clock import Clock
 from boardherd_shared.messages import StreamInfo
@@ -55,6 +55,8 @@ class Figures:
     acknowledged: int = 0
     parked: int = 0
     oldest_age_s: float = 0.0
+    lost: int = 0
+    """Envelopes given up since the start, though the database did not have them."""
     volatile: bool = False
     """True while new records are kept in memory only."""
     trouble: str = ""
@@ -73,9 +75,11 @@ class SpoolStore:
         self._machine = machine_id() if machine is None else machine
         self._lock = Lock(directory / "spool.lock")
         self._ballast = Ballast(directory / "spool.ballast", limits.ballast_bytes)
+        self._tally = Tally(directory / "spool.tally")
         self._disk: SpoolDatabase | None = None
         self._memory: SpoolDatabase | None = None
         self._accepted: Counter[str] = Counter()
+        self._lost = 0
         self._trouble = ""
         self._disk_again_at = 0
         self._reserve_spent = False
@@ -103,6 +107,7 @@ class SpoolStore:
                     self._suffer(error, effort)
                 else:
                     self._say("")
+                    self._tally.write(self._disk.numbers())
                     self._confess(self._disk, "the disk of the spool can be written again")
                     return keys
         keys = self._stand_in().append(class_, records)
@@ -158,6 +163,16 @@ class SpoolStore:
         nothing: list[StreamInfo] = []
         return [info for db in self._databases() for info in self._ask(db, lambda db: db.describe(), nothing)]
 
+    def news(self) -> tuple[object, ...]:
+        """Return what the collector must be told by a new hello when it changes; mostly nothing.
+
+        How far a stream in memory has come, which nobody could tell after this process; and streams in doubt.
+        """
+        nothing: tuple[str, ...] = ()
+        doubts = tuple(s for db in self._databases() for s in self._ask(db, lambda db: db.doubts, nothing))
+        in_memory = tuple(self._memory.numbers().items()) if self._memory else ()
+        return (*doubts, *in_memory)
+
     def accepted(self) -> Counter[str]:
         """Return how many records were written since the start, by kind, the spool's own events included."""
         return sum((db.accepted for db in self._databases()), self._accepted.copy())
@@ -171,6 +186,7 @@ class SpoolStore:
             acknowledged=sum(t.acknowledged for t in all_),
             parked=sum(t.parked for t in all_),
             oldest_age_s=max((t.oldest_age_s for t in all_), default=0.0),
+            lost=self._lost + sum(db.lost for db in self._databases()),
             volatile=self._disk is None or bool(self._trouble),
             trouble=self._trouble,
         )
@@ -183,9 +199,11 @@ class SpoolStore:
             self._ask(database, lambda db: db.tidy(self._limits.max_age_s), None)
         if self._ballast.fill():
             self._reserve_spent = False
-        if self._memory and self._disk and not self._trouble and not self._memory.totals().pending:
-            self._retire(self._memory)
-            self._memory = None
+        if self._memory and self._disk and not self._trouble:
+            left = self._memory.totals()
+            if not (left.pending or left.parked):
+                self._retire(self._memory)
+                self._memory = None
 
     # Which database
 
@@ -213,9 +231,13 @@ class SpoolStore:
             if db is None or db not in self._databases():
                 break
             try:
-                return action(db)
+                result = action(db)
+                if db is self._disk:
+                    self._tally.write(db.numbers())
             except sqlite3.DatabaseError as error:
                 self._suffer(error, effort)
+            else:
+                return result
         return otherwise
 
     def _stand_in(self) -> SpoolDatabase:
@@ -227,6 +249,7 @@ class SpoolStore:
 
     def _retire(self, database: SpoolDatabase) -> None:
         self._accepted += database.accepted
+        self._lost += database.lost
         database.close()
 
     # When the disk fails
@@ -273,32 +296,35 @@ class SpoolStore:
             self._give_up(f"{self._path.parent}: {error.strerror}")
             return
         try:
-            self._disk = self._database()
+            self._disk = self._database(self._tally.read())
         except sqlite3.DatabaseError as error:
             self._suffer(error, self._give_up)
         else:
+            self._tally.write(self._disk.numbers())
             self._say("")
         if self._disk:
             self._ballast.fill()
 
-    def _database(self) -> SpoolDatabase:
+    def _database(self, noted: Mapping[str, int]) -> SpoolDatabase:
         return SpoolDatabase(
             self._path,
             agent=self._agent,
             clock=self._clock,
             max_bytes=self._limits.max_bytes,
             machine=self._machine,
+            noted=noted,
         )
 
     def _replace(self, why: str) -> None:
         """Put the damaged file aside, begin a new one and save what can be saved."""
         try:
             damaged = quarantine(self._path, keep=_KEEP_DAMAGED, max_bytes=self._limits.max_bytes)
-            self._disk = self._database()
-            saved = _save(damaged, self._disk)
+            self._disk = self._database({})
+            saved = _save(damaged, self._disk, self._tally.read())
             text = f"the spool was damaged ({why}); {saved} of its envelopes were saved, the file is kept in {damaged}"
             log.error("the spool was damaged", why=why, saved=saved, kept=str(damaged))
             self._disk.append("events", [fault_event(text, self._clock)])
+            self._tally.write(self._disk.numbers())
         except (OSError, sqlite3.DatabaseError) as error:
             if isinstance(error, sqlite3.DatabaseError) and schema.fault(error) is None:
                 raise
@@ -322,12 +348,18 @@ class SpoolStore:
         self._trouble = trouble
 
 
-def _save(damaged: Path, into: SpoolDatabase) -> int:
-    """Carry over what can be read of ``damaged``; return how many envelopes."""
+def _save(damaged: Path, into: SpoolDatabase, noted: Mapping[str, int]) -> int:
+    """Carry over what can be read of ``damaged``; return how many envelopes.
+
+    Of streams that it does not even name any more, ``noted`` tells how far they had come.
+    """
     try:
         with salvage.opened(damaged) as db:
-            return into.adopt(salvage.streams(db), salvage.survivors(db))
+            found = salvage.streams(db)
+            highest = {s: max(found.get(s, 0), noted.get(s, 0)) for s in (*found, *noted)}
+            return into.adopt(highest, salvage.survivors(db))
     except sqlite3.DatabaseError as error:
         if schema.fault(error) is None and not isinstance(error, sqlite3.OperationalError):
             raise
-        return 0
+    into.adopt(noted, iter(()))
+    return 0

@@ -17,11 +17,12 @@ import structlog
 from pydantic import BaseModel
 
 from boardherd_agent.delivery.envelopes import Key, Spooled, fault_event
-from boardherd_agent.delivery.ranges import contains
+from boardherd_agent.delivery.ranges import coarsen, contains
 from boardherd_agent.delivery.spool import Spool
 from boardherd_agent.delivery.window import RESEND_AFTER_S, Lane, Window
 from boardherd_shared.backoff import delays
 from boardherd_shared.clock import Clock, seconds
+from boardherd_shared.failpoints import ACK_RECEIVED, reach
 from boardherd_shared.link import Session
 from boardherd_shared.messages import (
     Ack,
@@ -42,6 +43,10 @@ _SENDERS = 8
 """Publishes under way at once; more would only queue in the MQTT library, which complains of it."""
 _MAX_NEWS = 1000
 _REPORT_EVERY_S = 60.0
+_SILENCE_S = 30.0
+_MAX_RANGES = 4000
+"""Retained ranges in one hello, of all streams together: it has to fit into a payload."""
+_NEWS_EVERY_S = 2.0
 
 M = TypeVar("M", bound=BaseModel)
 log = structlog.get_logger()
@@ -78,6 +83,7 @@ class Uplink:
         on_event: Callable[[EventRecord], None],
         answer_within_s: float = _ANSWER_WITHIN_S,
         resend_after_s: float = RESEND_AFTER_S,
+        silence_s: float = _SILENCE_S,
     ) -> None:
         """Make an uplink; nothing is sent before :meth:`serve`.
 
@@ -90,6 +96,7 @@ class Uplink:
             on_event: takes records about envelopes that the database will not have (Outbox.put).
             answer_within_s: how long a resume is waited for before hello is said again, in seconds.
             resend_after_s: how long an acknowledgement is waited for at least, in seconds.
+            silence_s: after how long without any answer the collector is called silent, in seconds.
         """
         self._spool = spool
         self._topics = topics
@@ -98,6 +105,9 @@ class Uplink:
         self._hello = hello
         self._on_event = on_event
         self._answer_within_s = answer_within_s
+        self._silence_s = silence_s
+        self._answers = 0
+        self._told: tuple[object, ...] = ()
         self.traffic = Traffic()
         self.server_offset = 0.0
         """Seconds by which the collector's clock is ahead of ours, as of its last word."""
@@ -105,6 +115,7 @@ class Uplink:
         self._sent: set[Key] = set()  # by this process, and not acknowledged: only these may be
         self._session: str | None = None
         self._collector: str | None = None
+        self._collector_connection: str | None = None  # its will speaks for every session taken over it
         self._meeting = 0  # counts the times that the collector came online
         self._resumed = False
         self._news: asyncio.Queue[Ack | Resume] = asyncio.Queue(_MAX_NEWS)
@@ -134,6 +145,8 @@ class Uplink:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._greet(session), name="uplink-hello")
                 tasks.create_task(self._apply_news(), name="uplink-news")
+                tasks.create_task(self._greet_again(session), name="uplink-news-of-ours")
+                tasks.create_task(self._watch_silence(), name="uplink-silence")
                 for number in range(_SENDERS):
                     tasks.create_task(self._send(session), name=f"uplink-send-{number}")
         finally:
@@ -144,10 +157,12 @@ class Uplink:
         status = self._understand(Status, payload)
         if status is None:
             return
-        if status.state == "online" and status.session != self._collector:
-            self._collector, self._resumed = status.session, False
-            self._meeting += 1
-        elif status.state != "online" and status.session == self._collector:
+        if status.state == "online":
+            self._collector_connection = status.connection or status.session
+            if status.session != self._collector:
+                self._collector, self._resumed = status.session, False
+                self._meeting += 1
+        elif status.session in {self._collector, self._collector_connection}:
             self._collector, self._resumed = None, False
         self._stir()
 
@@ -191,8 +206,14 @@ class Uplink:
         return True
 
     async def _say_hello(self, session: Session) -> None:
+        self._told = await self._spool.news()
+        found = await self._spool.describe()
+        many = max(1, _MAX_RANGES // max(1, len(found)))
         # The present stream first: a collector that looks at only so many has seen what matters.
-        streams = tuple(reversed(await self._spool.describe()))
+        streams = tuple(
+            info.model_copy(update={"retained": tuple(coarsen(info.retained, many))})
+            for info in reversed(found)
+        )
         hello = self._hello(session.id).model_copy(
             update={
                 "session": session.id,
@@ -204,6 +225,34 @@ class Uplink:
         )
         topic = self._topics.build(Kind.HELLO, agent=self._agent)
         await session.publish(topic, encode(hello), retain=True)
+
+    async def _greet_again(self, session: Session) -> None:
+        """Say hello again when the collector has to know something new of the spool.
+
+        How far a stream in memory has come nobody could tell it when this process has ended, and which
+        numbers of a damaged spool are lost only it can tell.
+        """
+        while True:
+            await asyncio.sleep(_NEWS_EVERY_S)
+            if self._resumed and await self._spool.news() != self._told:
+                await self._say_hello(session)
+
+    async def _watch_silence(self) -> None:
+        """Say when nothing is answered though the collector is there: the broker tells nobody what it denies."""
+        answers, since, said = self._answers, time.monotonic(), False
+        while True:
+            await asyncio.sleep(self._silence_s / 10)
+            expecting = self._collector is not None and not (self._resumed and not self._window.flying)
+            if answers != self._answers or not expecting:
+                if said and answers != self._answers:
+                    log.info("the collector answers again")
+                    said = False
+                answers, since = self._answers, time.monotonic()
+            elif time.monotonic() - since > self._silence_s and not said:
+                said = True
+                what = "what is sent" if self._resumed else "a hello"
+                why = "its database may be away, or the broker may deny the topic"
+                self._report("silence", f"the collector is there and does not answer {what}: {why}")
 
     # Sending
 
@@ -262,6 +311,7 @@ class Uplink:
         if news is None:
             return
         self.server_offset = news.server_time - seconds(self._clock.wall())
+        self._answers += 1
         if self._news.full():
             self._news.get_nowait()  # a lost acknowledgement costs one more send
         self._news.put_nowait(news)
@@ -283,6 +333,7 @@ class Uplink:
         self._resumed = True
 
     async def _apply_ack(self, ack: Ack) -> None:
+        reach(ACK_RECEIVED)
         self._window.grant(ack.window)
         hits = [key for key in self._sent if key.stream == ack.stream and contains(ack.committed, key.seq)]
         told = sum(last - first + 1 for first, last in ack.committed)
@@ -307,12 +358,12 @@ class Uplink:
         )
 
     def _report(self, code: str, text: str) -> None:
-        """Tell of a refusal, once a minute for each kind: the report travels by envelope too."""
+        """Tell of trouble, once a minute for each kind: the report travels by envelope too."""
         now = time.monotonic()
         if now - self._reported.get(code, -_REPORT_EVERY_S) < _REPORT_EVERY_S:
             return
         self._reported[code] = now
-        log.error("an envelope will not be stored", code=code, why=text)
+        log.error("delivery is in trouble", code=code, why=text)
         self._on_event(fault_event(text, self._clock))
 
     def _understand(self, model: type[M], payload: bytes) -> M | None:

@@ -32,7 +32,7 @@ class Writer:
         """Take up the streams and the running time that ``db`` has stored."""
         self._db = db
         self._origin = Origin(agent, clock.boot)
-        self._clock = clock
+        self.clock = clock
         self._begin_time()
         self.reload()
         self.written: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class Writer:
         self._db.execute("INSERT INTO streams (stream) VALUES (?)", (new_stream(),))
         self.reload()
         if why:
-            self.write("events", [fault_event(why, self._clock)])
+            self.write("events", [fault_event(why, self.clock)])
 
     def last(self, stream: str) -> int:
         """Return the highest number that ``stream`` has given out, 0 if none."""
@@ -62,7 +62,7 @@ class Writer:
         """Write ``records``, of the present boot unless another is named; return the keys they got."""
         origin = Origin(self._origin.agent, boot or self._origin.boot)
         first = self.last(self.stream) + 1
-        drafts = pack(origin, self.stream, first, class_, records, self._clock)
+        drafts = pack(origin, self.stream, first, class_, records, self.clock)
         for draft in drafts:
             self._insert(draft)
         self.written.update(record.kind for record in records)
@@ -73,7 +73,7 @@ class Writer:
         merged = merge_losses(losses)
         for at in range(0, len(merged), _LOSSES_PER_ENVELOPE):
             part = merged[at : at + _LOSSES_PER_ENVELOPE]
-            (key,) = self.write("events", [loss_event(loss, self._clock) for loss in part])
+            (key,) = self.write("events", [loss_event(loss, self.clock) for loss in part])
             (carrier,) = self._db.execute(
                 "SELECT id FROM envelopes WHERE stream = ? AND seq = ?", (self.streams[key.stream], key.seq)
             ).fetchone()
@@ -113,11 +113,11 @@ class Writer:
         Age is measured by this and not by the wall clock, which may jump by years on a PC whose battery is
         empty, and would then take a fresh spool for an old one.
         """
-        return self._time_at_start + self._clock.up() - self._up_at_start
+        return self._time_at_start + self.clock.up() - self._up_at_start
 
     def save_time(self) -> None:
         """Store the running time, so that it goes on from here after a restart."""
-        self.save(running_time=self.running_time(), boot=self._clock.boot, up=self._clock.up())
+        self.save(running_time=self.running_time(), boot=self.clock.boot, up=self.clock.up())
 
     def save(self, **values: str | int) -> None:
         """Store facts about the file."""
@@ -126,7 +126,7 @@ class Writer:
     def _begin_time(self) -> None:
         meta: dict[str, str | int] = dict(self._db.execute("SELECT key, value FROM meta"))
         self._time_at_start = int(meta.get("running_time", 0))
-        self._up_at_start = int(meta.get("up", 0)) if meta.get("boot") == self._clock.boot else 0
+        self._up_at_start = int(meta.get("up", 0)) if meta.get("boot") == self.clock.boot else 0
 
     def _insert(self, draft: Draft) -> None:
         number = self.streams[self.stream]

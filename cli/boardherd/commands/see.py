@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boardherd.commands.lab import Lab, complete, example, lab_options, pass_lab
+from boardherd.commands.lab import Duration, Lab, complete, example, lab_options, pass_lab, run
 
 if TYPE_CHECKING:
+    from boardherd.tables import Table
     from boardherd_shared.views import BoardView, FleetView
 
 
@@ -44,13 +45,27 @@ def status(lab: Lab) -> None:
         output.emit_table(tables.pcs_table(fleet.pcs))
 
 
-@click.command(epilog=example("boardherd pcs --json | jq '.[].sample.cpu_percent'"))
+@click.command(
+    epilog=example(
+        "boardherd pcs --json | jq '.[].sample.cpu_percent'", "boardherd pcs --disk-full-within 7d"
+    )
+)
+@click.option(
+    "--disk-full-within",
+    type=Duration(),
+    metavar="TIME",
+    help="Only PCs whose disk is full so soon if it goes on as in the last week. Needs the collector.",
+)
 @lab_options(hidden=True)
 @pass_lab
-def pcs(lab: Lab) -> None:
+def pcs(lab: Lab, disk_full_within: float | None) -> None:
     """List the test PCs and their statistics."""
-    from boardherd import output, tables
+    from boardherd import history_tables, output, tables
 
+    if disk_full_within is not None:
+        rows = run(lab.client().ask("disks", within=disk_full_within / 3600))
+        _emit(lab, rows, history_tables.disks(rows), "no disk fills so soon")
+        return
     fleet = lab.fleet()
     if lab.json:
         output.emit_json([_dump(pc) for pc in fleet.pcs])
@@ -69,14 +84,38 @@ def pcs(lab: Lab) -> None:
     "--capability", metavar="CODE", multiple=True, help="Only boards that have it; may be repeated."
 )
 @click.option("--pc", metavar="PC", help="Only boards of this test PC.", shell_complete=complete("pcs"))
+@click.option(
+    "--locked", is_flag=True, help="Only locked boards, by whom and until when. Needs the collector."
+)
+@click.option(
+    "--dead-for",
+    type=Duration(),
+    metavar="TIME",
+    help="Only boards dead for so long, with the part to blame. Needs the collector.",
+)
 @lab_options(hidden=True)
 @pass_lab
 def boards(
-    lab: Lab, alive: bool, available: bool, platform: str | None, capability: tuple[str, ...], pc: str | None
+    lab: Lab,
+    alive: bool,
+    available: bool,
+    platform: str | None,
+    capability: tuple[str, ...],
+    pc: str | None,
+    locked: bool,
+    dead_for: float | None,
 ) -> None:
     """List the boards, and why some do not live."""
-    from boardherd import output, tables
+    from boardherd import history_tables, output, tables
 
+    if locked or dead_for is not None:
+        query: dict[str, Any] = {"locked": str(locked).lower(), "available": str(available).lower()}
+        query |= {} if dead_for is None else {"dead_for": dead_for / 3600}
+        query |= {name: value for name, value in (("platform", platform), ("pc", pc)) if value is not None}
+        rows = run(lab.client().ask("boards", capability=list(capability), **query))
+        rows = [row for row in rows if row["is_alive"] or not alive]
+        _emit(lab, rows, history_tables.boards(rows), "no board is like that")
+        return
     fleet = lab.fleet()
     chosen = [
         board
@@ -124,6 +163,17 @@ def _available(board: BoardView, fleet: FleetView) -> bool:
     """Tell whether a board can run a test: alive, idle, and its PC there to run it."""
     usable = {pc.id for pc in fleet.pcs if pc.status.value in {"ONLINE", "INITIALIZING"}}
     return board.is_alive and board.status.value == "IDLE" and board.pc in usable
+
+
+def _emit(lab: Lab, rows: Any, table: Table, nothing: str) -> None:
+    from boardherd import output
+
+    if lab.json:
+        output.emit_json(rows)
+        return
+    output.emit_table(table)
+    if not rows:
+        output.note(nothing)
 
 
 def _dump(view: Any) -> Any:

@@ -5,10 +5,16 @@ Times are Unix seconds, names are those of the domain model.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from boardherd_shared.command import State
-from boardherd_shared.records import BootTimes
+from boardherd_shared.model import BoardStatus
+from boardherd_shared.records import Blame, BootTimes, Verdict
+
+Step = Literal["5m", "1h", "1d"]
+"""How long one rollup is."""
 
 
 class _Answer(BaseModel):
@@ -137,3 +143,131 @@ class Counts(_Answer):
 
     rows: dict[str, int] = Field(description="rows by table")
     streams: tuple[StreamCounts, ...] = ()
+
+
+class BoardRow(_Answer):
+    """Everything that is stored about a board, as it is now."""
+
+    id: str
+    name: str | None = None
+    hardware_serial_number: str | None = None
+    project: str | None = None
+    platform: str | None = None
+    device_type: str = "EVM"
+    pg_version: str | None = None
+    execution_engine: str | None = None
+    sdk_version: str | None = None
+    test_farm: str | None = None
+    board_ip: str | None = None
+    serial_port: str | None = None
+    console: str = "when-idle"
+    normally: str = "any"
+    location: str | None = None
+    description: str | None = None
+    notes: str | None = None
+    test_pc: str | None = Field(None, description="the test PC that controls it")
+    relay: str | None = Field(None, description="relay of its primary power feed")
+    relay_number: int | None = Field(None, description="port of that relay")
+    capabilities: tuple[str, ...] = Field((), description="what it can be used for, the active ones")
+    status: BoardStatus
+    verdict: Verdict
+    blame: Blame | None = Field(None, description="the part that keeps it from being alive")
+    reason: str | None = Field(None, description="why, in words")
+    since: float | None = Field(None, description="when the verdict began, Unix seconds")
+    last_heartbeat_at: float | None = Field(None, description="when the verdict was last confirmed")
+    age_s: float | None = Field(None, description="seconds since then")
+    is_alive: bool
+    is_healthy: bool = Field(description="alive, and not in error")
+    can_execute_test: bool = Field(description="alive, idle, not locked, and its PC is available for testing")
+    is_locked: bool
+    lock_owner: str | None = None
+    lock_purpose: str | None = None
+    lock_deadline: float | None = Field(None, description="when the lock ends, Unix seconds")
+    error_since: float | None = None
+    error_reason: str | None = None
+    deactivated_at: float | None = None
+    deactivated_by: str | None = None
+    deactivated_reason: str | None = None
+    last_sdk_update_at: float | None = None
+    last_used_at: float | None = None
+
+
+class LivenessRow(_Answer):
+    """A verdict on a board, from its history: a change, or what was still so an hour after the entry before."""
+
+    timestamp: float
+    pc: str = Field(description="the test PC that said it")
+    verdict: Verdict
+    blame: Blame
+    reason: str
+    since: float = Field(description="when the verdict began")
+    change: bool = Field(description="false when it says what held before")
+    contested: bool = Field(
+        description="told by a PC that does not control the board, and believed nowhere else"
+    )
+
+
+class Spread(_Answer):
+    """What a measured value was in one rollup."""
+
+    avg: float
+    min: float
+    max: float
+
+
+class TrendRow(_Answer):
+    """The samples of a test PC over five minutes, an hour or a day, rolled up."""
+
+    timestamp: float = Field(description="when it begins; a whole multiple of its length since 1970 UTC")
+    samples: int = Field(description="how many samples it is made of")
+    healthy: int = Field(description="how many of them were HEALTHY")
+    warning: int = Field(description="how many of them were WARNING")
+    critical: int = Field(description="how many of them were CRITICAL")
+    gauges: dict[str, Spread] = Field(description="average, lowest and highest by column of the samples")
+    tops: dict[str, float] = Field(
+        description="the highest, of sizes and of counters since boot, by column of the samples"
+    )
+
+
+class SummaryRow(_Answer):
+    """How the boards of a test farm, or of a platform, are."""
+
+    name: str | None = Field(description="the test farm or the platform; null for boards without one")
+    boards: int
+    active: int = Field(description="neither deactivated nor in error")
+    idle: int
+    busy: int
+    updating_sdk: int
+    offline: int
+    deactivated: int
+    error: int
+    alive: int
+    locked: int
+    available: int = Field(description="can run a test now")
+
+
+class ReportRow(_Answer):
+    """What a board did over a span of time; hours are decimal."""
+
+    board: str
+    name: str | None = None
+    pc: str | None = None
+    platform: str | None = None
+    test_farm: str | None = None
+    used_h: float = Field(description="in use, by its locks")
+    idle_h: float = Field(description="alive and not in use")
+    alive_h: float = Field(description="alive, or alive in part")
+    dead_h: float = Field(description="silent")
+    off_h: float = Field(description="without power")
+    other_h: float = Field(description="booting, or nobody could tell")
+    cycles: int = Field(description="power cycles that came to an end")
+    cycles_succeeded: int
+
+
+class DiskRow(_Answer):
+    """A test PC whose disk fills."""
+
+    pc: str
+    free_gb: float = Field(description="free now")
+    gb_per_day: float = Field(description="how fast it fills")
+    full_at: float = Field(description="when it is full if it goes on like this, Unix seconds")

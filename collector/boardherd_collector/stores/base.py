@@ -15,13 +15,20 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from boardherd_collector.stores.answers import (
+    BoardRow,
     BootRow,
     CommandRow,
     Counts,
     DeadLetterRow,
+    DiskRow,
     EventRow,
+    LivenessRow,
     LossRow,
     PcStatsRow,
+    ReportRow,
+    Step,
+    SummaryRow,
+    TrendRow,
 )
 from boardherd_collector.times import AnyRecord
 from boardherd_shared.inventory import Inventory
@@ -134,6 +141,35 @@ class Snapshot:
     """Finished commands by PC and outcome."""
 
 
+@dataclass(frozen=True)
+class BoardFilter:
+    """Which boards are asked for; what is None or empty does not matter. Retired boards never count."""
+
+    available: bool = False
+    """Only those that can run a test now."""
+    locked: bool = False
+    """Only those that somebody has locked, with a deadline to come."""
+    dead_for_s: float | None = None
+    """Only those that somebody or something is to blame for, and that have not been alive for so long."""
+    platform: str | None = None
+    test_farm: str | None = None
+    pc: str | None = None
+    capabilities: tuple[str, ...] = ()
+    """Only those that have all of these, and they are active."""
+    board: str | None = None
+    """Only the one with this id."""
+
+
+@dataclass(frozen=True)
+class RollUp:
+    """What one slice of rolling up did."""
+
+    hours: int
+    """Hours of a PC or of a board that were worked out anew."""
+    left: int
+    """Hours that still wait."""
+
+
 class Store(Protocol):
     """Everything the collector asks of a database. Every method may raise :class:`StoreError`.
 
@@ -142,6 +178,8 @@ class Store(Protocol):
 
     name: str
     """What it is and where, for a person; without anything secret."""
+    upkeep: str
+    """Who makes the rollups and deletes what is old, for a person: the collector or the database."""
 
     async def __aenter__(self) -> Self:
         """Open it, and bring its schema up to date."""
@@ -221,6 +259,78 @@ class Store(Protocol):
         """Return how much is stored."""
         ...
 
+    async def boards(self, wanted: BoardFilter) -> list[BoardRow]:
+        """Return everything about the boards that are wanted, as it is now by the database's clock, by id.
+
+        What ages is worked out from the times of the last confirmation: a board is unknown, and its agent to
+        blame, once nobody has confirmed it for 3 min.
+        """
+        ...
+
+    async def board_history(self, board: str, since: int, limit: int = 1000) -> list[LivenessRow]:
+        """Return the newest ``limit`` entries of a board's history after ``since``, oldest of them first.
+
+        The one that held at ``since`` comes before them when it is known, so that nothing is left open.
+        """
+        ...
+
+    async def switches(self, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
+        """Return the commands that switched a port, newest first.
+
+        Those for the port itself, and those for the board that the inventory feeds from it.
+        """
+        ...
+
+    async def host_trend(self, pc: str, since: int, step: Step, limit: int = 10_000) -> list[TrendRow]:
+        """Return the newest ``limit`` rollups of ``pc`` that begin at or after ``since``, oldest of them first."""
+        ...
+
+    async def summary(self, by: Literal["test_farm", "platform"]) -> list[SummaryRow]:
+        """Return how many boards there are in each group, and how they are now; by the name of the group."""
+        ...
+
+    async def report(self, since: int, until: int) -> list[ReportRow]:
+        """Return use, reachability and power cycles of every board that is not retired, by id.
+
+        ``since`` and ``until`` count as the beginning of the hour they are in, for the hours of the verdicts.
+        """
+        ...
+
+    async def disks(self, within_s: float, since: int) -> list[DiskRow]:
+        """Return the PCs whose disk is full within ``within_s`` if it goes on as since ``since``, soonest first.
+
+        A straight line (least squares) through the hourly averages of what is used tells how fast it fills, of
+        at least three hours; the newest sample tells what is free. PCs whose use does not grow are left out.
+        """
+        ...
+
+    async def roll_up(self, window_from: int, budget_s: float) -> RollUp:
+        """Work out rollups of hours that records came for since the last time, oldest first, in one transaction.
+
+        :meth:`commit` notes, in its own transaction, the hour of each sample of a PC and of each record about a
+        board (for a change also the two hours after it that have begun by then). Here such an hour is worked out
+        from all its raw rows and taken off the list, at least one hour and then as many as ``budget_s`` allows,
+        so that the writer is not held for long. It must not run beside a commit whose rows it cannot see.
+
+        A rollup is never deleted. Of hours before ``window_from``, whose raw rows may be gone in part, it is only
+        made when there is none yet. A database that keeps some rollups by itself lists no hours for them.
+        """
+        ...
+
     async def prune(self, before: int, limit: int) -> int:
         """Delete up to ``limit`` rows of each series older than ``before``; return how many went."""
+        ...
+
+    async def prune_rollups(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` five-minute rollups from before ``before``; return how many went.
+
+        The hourly ones stay for ever.
+        """
+        ...
+
+    async def forget_deleted(self, limit: int) -> int:
+        """Delete up to ``limit`` rows of each series of a PC, relay or board that a person deleted from its table.
+
+        Return how many went. The number of what was deleted is not given out again before all of it is gone.
+        """
         ...

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,13 +10,9 @@ from boardherd_collector.ledger import Range, merged
 from boardherd_collector.owners import Owners, prevails
 from boardherd_collector.stores.answers import (
     BootRow,
-    CommandRow,
-    Counts,
     DeadLetterRow,
     EventRow,
     LossRow,
-    PcStatsRow,
-    StreamCounts,
 )
 from boardherd_collector.stores.base import (
     DIGESTS_KEPT,
@@ -26,10 +20,9 @@ from boardherd_collector.stores.base import (
     BoardNow,
     Commit,
     Outcome,
-    PcNow,
     PortNow,
     Received,
-    Snapshot,
+    RollUp,
     StoreError,
 )
 from boardherd_collector.stores.intake import (
@@ -44,52 +37,17 @@ from boardherd_collector.stores.intake import (
     judge,
     told,
 )
+from boardherd_collector.stores.memory_reader import MemoryReader, Said
+from boardherd_collector.stores.memory_rollups import Sample
 from boardherd_collector.stores.units import host_values
 from boardherd_collector.times import SECOND, AnyRecord
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.messages import Hello
-from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord
+from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord, Verdict
 
 
-@dataclass
-class _Pc:
-    hello: Hello | None = None
-    heard_at: int | None = None
-    sample: HostRecord | None = None
-
-
-@dataclass
-class _Series:
-    """One list for each table, in the order of writing."""
-
-    hosts: list[Placed[HostRecord]] = field(default_factory=list)
-    boards: list[Placed[BoardRecord]] = field(default_factory=list)
-    relays: list[Placed[RelayRecord]] = field(default_factory=list)
-    events: list[EventRow] = field(default_factory=list)
-    boots: list[BootRow] = field(default_factory=list)
-    losses: list[LossRow] = field(default_factory=list)
-    dead: list[DeadLetterRow] = field(default_factory=list)
-
-
-class MemoryStore:
+class MemoryStore(MemoryReader):
     """A :class:`~boardherd_collector.stores.base.Store` of plain lists and dictionaries."""
-
-    name = "memory"
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self._site: str | None = None
-        self._declared: dict[str, Collection[str]] = {"pc": (), "board": (), "relay": ()}
-        self._strangers: dict[str, set[str]] = {"pc": set(), "board": set(), "relay": set()}
-        self._owners = Owners()
-        self._pcs: dict[str, _Pc] = {}
-        self._clocks: dict[tuple[str, str], int] = {}
-        self._books: dict[str, StreamBook] = {}
-        self._figures: dict[str, Counter[str]] = {}
-        self._commands: dict[tuple[str, str], CommandRow] = {}
-        self._boards: dict[str, BoardNow] = {}
-        self._ports: dict[tuple[str, int], PortNow] = {}
-        self._series = _Series()
 
     async def __aenter__(self) -> Self:
         """Open it: nothing to do."""
@@ -111,7 +69,7 @@ class MemoryStore:
             raise StoreError(
                 f'the database belongs to the site "{self._site}", the inventory to "{lab.site}"'
             )
-        self._site = lab.site
+        self._site, self._lab = lab.site, lab
         self._owners = Owners(inventory)
         self._declared = {"pc": lab.pc, "board": lab.board, "relay": lab.relay}
 
@@ -157,6 +115,7 @@ class MemoryStore:
         match placed.record:
             case HostRecord() as host:
                 self._series.hosts.append(Placed(placed.envelope, placed.position, host, placed.quality))
+                self._rollups.note_sample(placed.agent, host.at)
                 pc = self._pc(placed.agent)
                 if pc.sample is None or host.at >= pc.sample.at:
                     pc.sample = host
@@ -170,13 +129,21 @@ class MemoryStore:
     def _write_board(self, placed: Placed[BoardRecord]) -> None:
         record = placed.record
         self._require("board", record.board)
-        said = [old.record.at for old in self._series.boards if old.record.board == record.board]
-        if record.change or not _lately(said, record.at):
-            self._series.boards.append(placed)
         present = self._boards.get(record.board)
         owner = self._owners.of_board(record.board)
-        if not prevails(owner, placed.agent, present.agent if present else None):
+        contested = not prevails(owner, placed.agent, present.agent if present else None)
+        said = [
+            old.record.at
+            for old in self._series.boards
+            if old.record.board == record.board and old.contested == contested
+        ]
+        if record.change or not _lately(said, record.at):
+            self._series.boards.append(
+                Said(placed.envelope, placed.position, record, placed.quality, contested)
+            )
+        if contested:
             return
+        self._rollups.note_board(placed)
         if present is None or present.agent != placed.agent or record.at >= present.record.at:
             self._boards[record.board] = BoardNow(placed.agent, record)
 
@@ -252,12 +219,6 @@ class MemoryStore:
         if not self._place(kind, id_):
             raise ValueError(f"lab.toml does not name {kind} {id_}, nor many others")
 
-    def _pc(self, agent: str) -> _Pc:
-        return self._pcs.setdefault(agent, _Pc())
-
-    def _figure(self, stream: str) -> Counter[str]:
-        return self._figures.setdefault(stream, Counter())
-
     async def missing(self, agent: str, stream: str, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """Return which numbers of ``ranges`` are neither stored nor declared lost."""
         book = self._books.get(stream)
@@ -276,81 +237,23 @@ class MemoryStore:
             return offset
         return self._clocks.setdefault((agent, boot), offset)
 
-    async def snapshot(self) -> Snapshot:
-        """Return the current state."""
-        finished = Counter((row.pc, row.state.value) for row in self._commands.values() if row.state.final)
-        return Snapshot(
-            pcs=tuple(self._pc_now(agent) for agent in sorted({*self._declared["pc"], *self._pcs})),
-            boards=tuple(self._boards.values()),
-            ports=tuple(self._ports.values()),
-            commands=finished,
-        )
+    async def roll_up(self, window_from: int, budget_s: float) -> RollUp:
+        """Work out rollups of hours that records came for, as many as the budget allows."""
+        return self._rollups.roll_up(window_from, budget_s, self._samples, self._entries)
 
-    def _pc_now(self, agent: str) -> PcNow:
-        pc = self._pcs.get(agent, _Pc())
-        clock = self._clocks.get((agent, pc.hello.boot)) if pc.hello else None
-        return PcNow(agent, agent in self._declared["pc"], pc.heard_at, pc.hello, pc.sample, clock)
+    def _samples(self, pc: str, begin: int, end: int) -> list[tuple[int, Sample]]:
+        hosts = (row.record for row in self._series.hosts if row.agent == pc)
+        return [(record.at, host_values(record)) for record in hosts if begin <= record.at < end]
 
-    async def events(self, subject: str | None = None, limit: int = 100) -> list[EventRow]:
-        """Return events, newest first; those about ``subject`` or anything below it."""
-        rows = [row for row in reversed(self._series.events) if _is_about(row, subject)]
-        return sorted(rows, key=lambda row: -row.at)[:limit]
-
-    async def commands(self, target: str | None = None, limit: int = 100) -> list[CommandRow]:
-        """Return commands, newest first; those for ``target``."""
-        rows = [row for row in self._commands.values() if target in {None, row.target}]
-        return sorted(rows, key=lambda row: -row.began_at)[:limit]
-
-    async def boots(self, board: str | None = None, limit: int = 100) -> list[BootRow]:
-        """Return boots, newest first."""
-        rows = [row for row in self._series.boots if board in {None, row.board}]
-        return sorted(rows, key=lambda row: -row.at)[:limit]
-
-    async def losses(self, limit: int = 100) -> list[LossRow]:
-        """Return reported losses, newest first."""
-        return sorted(self._series.losses, key=lambda row: -row.at)[:limit]
-
-    async def dead_letters(self, limit: int = 100) -> list[DeadLetterRow]:
-        """Return records that could not be stored, newest first."""
-        return self._series.dead[::-1][:limit]
-
-    async def host_history(self, pc: str, since: int, limit: int = 10_000) -> list[PcStatsRow]:
-        """Return the newest ``limit`` samples of ``pc`` after ``since``, oldest of them first."""
-        found = [row.record for row in self._series.hosts if row.agent == pc and row.record.at >= since]
-        found.sort(key=lambda record: record.at)
-        return [
-            PcStatsRow.model_validate({"timestamp": record.at / SECOND, **host_values(record)})
-            for record in found[-limit:]
+    def _entries(self, board: str, begin: int, end: int) -> list[tuple[int, Verdict]]:
+        told = [
+            row.record
+            for row in self._series.boards
+            if row.record.board == board and not row.contested and row.record.at < end
         ]
-
-    async def counts(self) -> Counts:
-        """Return how much is stored."""
-        series = self._series
-        rows = {
-            "pc_stats": len(series.hosts),
-            "board_liveness": len(series.boards),
-            "relay_states": len(series.relays),
-            "events": len(series.events),
-            "boots": len(series.boots),
-            "losses": len(series.losses),
-            "commands": len(self._commands),
-            "dead_letters": len(series.dead),
-        }
-        streams = sorted(self._books.items(), key=lambda item: item[1].agent)
-        return Counts(rows=rows, streams=tuple(self._stream(stream, book) for stream, book in streams))
-
-    def _stream(self, stream: str, book: StreamBook) -> StreamCounts:
-        figures = self._figure(stream)
-        return StreamCounts(
-            stream=stream,
-            pc=book.agent,
-            watermark=book.ledger.watermark,
-            ranges=book.ledger.ranges,
-            envelopes=figures["envelopes"],
-            lost_envelopes=figures["lost"],
-            dead_letters=figures["dead"],
-            records={kind: figures[kind] for kind in ("host", "board", "relay", "event")},
-        )
+        held = max((record.at for record in told if record.at <= begin), default=begin)
+        found = [(record.at, record.verdict) for record in told if record.at >= held]
+        return sorted(found, key=lambda entry: entry[0])
 
     async def prune(self, before: int, limit: int) -> int:
         """Delete up to ``limit`` rows of each series older than ``before``; return how many went."""
@@ -360,7 +263,17 @@ class MemoryStore:
             gone += _drop(placed, lambda row: row.record.at < before, limit)
         for rows in (series.events, series.boots, series.losses):
             gone += _drop(rows, lambda row: row.at < second, limit)
+        self._rollups.forget_minutes(before)
         return gone
+
+    async def prune_rollups(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` five-minute rollups from before ``before``; return how many went."""
+        return self._rollups.prune(before, limit)
+
+    async def forget_deleted(self, limit: int) -> int:
+        """Do nothing: there is no table from which a person could delete."""
+        del limit
+        return 0
 
 
 def _drop(rows: list[Any], is_old: Callable[[Any], bool], limit: int) -> int:
@@ -378,11 +291,3 @@ def _lately(said: Iterable[int], at: int) -> bool:
 def _keep_newest(book: StreamBook) -> None:
     for seq in sorted(book.digests)[:-DIGESTS_KEPT]:
         del book.digests[seq]
-
-
-def _is_about(row: EventRow, subject: str | None) -> bool:
-    if subject is None:
-        return True
-    if subject.startswith("pc/"):
-        return row.pc == subject.removeprefix("pc/")
-    return row.subject == subject or row.subject.startswith(f"{subject}/")

@@ -1,11 +1,14 @@
-"""Brings a SQLite database to the schema of this program: numbered SQL files, forward only, never changed."""
+"""Brings a database to the schema of this program: numbered SQL files, forward only, never changed.
+
+Here are the rules, and how SQLite keeps them; PostgreSQL has a module of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -21,6 +24,9 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at INTEGER NOT NULL
 ) STRICT
 """
+
+
+_APPLIED = "SELECT number, name, sha256 FROM schema_migrations"
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Migration], now: int
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(_BOOK)
-            if step.number not in _check(connection, steps):
+            if step.number not in applied_numbers(connection.execute(_APPLIED), steps):
                 _apply(connection, step, now)
                 applied += 1
             connection.execute("COMMIT")
@@ -104,11 +110,14 @@ def _refuse_strangers(connection: sqlite3.Connection) -> None:
         raise StoreError("the database belongs to another program: it has tables, and none of boardherd's")
 
 
-def _check(connection: sqlite3.Connection, steps: Sequence[Migration]) -> set[int]:
-    """Return the numbers that were applied; StoreError when they are not a beginning of ``steps``."""
+def applied_numbers(rows: Iterable[tuple[int, str, str]], steps: Sequence[Migration]) -> set[int]:
+    """Return the numbers that were applied; StoreError when they are not a beginning of ``steps``.
+
+    ``rows`` is the book of the database: number, name and fingerprint of each.
+    """
     known = {step.number: step for step in steps}
     applied = set()
-    for number, name, sha256 in connection.execute("SELECT number, name, sha256 FROM schema_migrations"):
+    for number, name, sha256 in rows:
         step = known.get(number)
         if step is None:
             raise StoreError(

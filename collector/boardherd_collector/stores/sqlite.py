@@ -14,20 +14,33 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from boardherd_collector.owners import Owners
-from boardherd_collector.stores import sqlite_ledger, sqlite_reader, sqlite_writer
+from boardherd_collector.stores import (
+    sqlite_ledger,
+    sqlite_questions,
+    sqlite_reader,
+    sqlite_upkeep,
+    sqlite_writer,
+)
 from boardherd_collector.stores.answers import (
+    BoardRow,
     BootRow,
     CommandRow,
     Counts,
     DeadLetterRow,
+    DiskRow,
     EventRow,
+    LivenessRow,
     LossRow,
     PcStatsRow,
+    ReportRow,
+    Step,
+    SummaryRow,
+    TrendRow,
 )
-from boardherd_collector.stores.base import Commit, Received, Snapshot, StoreError
+from boardherd_collector.stores.base import BoardFilter, Commit, Received, RollUp, Snapshot, StoreError
 from boardherd_collector.stores.filelock import FileLock
 from boardherd_collector.stores.migrations import Migration, migrate, migrations
 from boardherd_collector.stores.sqlite_inventory import hear, set_setting, sync_inventory
@@ -38,12 +51,14 @@ from boardherd_shared.messages import Hello, Range
 T = TypeVar("T")
 
 _BUSY_MS = 5000
-_FREED_PAGES = 1000
+_FREED_PAGES = 250
 """Pages given back to the file system after each slice of pruning."""
 
 
 class SqliteStore:
     """A :class:`~boardherd_collector.stores.base.Store` in a SQLite file; of one process at a time."""
+
+    upkeep = "the collector rolls up and deletes what is old"
 
     def __init__(self, path: Path, steps: Sequence[Migration] | None = None) -> None:
         """Use the file at ``path``, which is made if it is missing; ``steps`` are the migrations."""
@@ -157,13 +172,52 @@ class SqliteStore:
         """Return how much is stored."""
         return await self._reader.run(sqlite_reader.counts)
 
+    async def boards(self, wanted: BoardFilter) -> list[BoardRow]:
+        """Return everything about the boards that are wanted, as it is now, by id."""
+        return await self._reader.run(lambda db: sqlite_questions.boards(db, wanted))
+
+    async def board_history(self, board: str, since: int, limit: int = 1000) -> list[LivenessRow]:
+        """Return the newest entries of a board's history after ``since``, and what held then."""
+        return await self._reader.run(lambda db: sqlite_questions.board_history(db, board, since, limit))
+
+    async def switches(self, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
+        """Return the commands that switched a port, newest first."""
+        return await self._reader.run(lambda db: sqlite_questions.switches(db, relay, port, limit))
+
+    async def host_trend(self, pc: str, since: int, step: Step, limit: int = 10_000) -> list[TrendRow]:
+        """Return the newest rollups of ``pc`` since ``since``, oldest of them first."""
+        return await self._reader.run(lambda db: sqlite_questions.host_trend(db, pc, since, step, limit))
+
+    async def summary(self, by: Literal["test_farm", "platform"]) -> list[SummaryRow]:
+        """Return how the boards of each group are, by the name of the group."""
+        return await self._reader.run(lambda db: sqlite_questions.summary(db, by))
+
+    async def report(self, since: int, until: int) -> list[ReportRow]:
+        """Return use, reachability and power cycles of every board, by id."""
+        return await self._reader.run(lambda db: sqlite_questions.report(db, since, until))
+
+    async def disks(self, within_s: float, since: int) -> list[DiskRow]:
+        """Return the PCs whose disk fills in time, soonest first."""
+        return await self._reader.run(lambda db: sqlite_questions.disks(db, within_s, since))
+
+    async def roll_up(self, window_from: int, budget_s: float) -> RollUp:
+        """Work out rollups of hours that records came for, as many as the budget allows."""
+        return await self._writer.transact(lambda db: sqlite_upkeep.roll_up(db, window_from, budget_s))
+
     async def prune(self, before: int, limit: int) -> int:
         """Delete up to ``limit`` rows of each series older than ``before``; return how many went."""
+        return await self._shrink(lambda db: sqlite_upkeep.prune(db, before, limit))
 
-        def prune(db: sqlite3.Connection) -> int:
-            return sqlite_writer.prune(db, before, limit)
+    async def prune_rollups(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` five-minute rollups from before ``before``; return how many went."""
+        return await self._shrink(lambda db: sqlite_upkeep.prune_rollups(db, before, limit))
 
-        gone = await self._writer.transact(prune)
+    async def forget_deleted(self, limit: int) -> int:
+        """Delete up to ``limit`` rows of each series of what a person deleted; return how many went."""
+        return await self._shrink(lambda db: sqlite_upkeep.forget_deleted(db, limit))
+
+    async def _shrink(self, delete: Callable[[sqlite3.Connection], int]) -> int:
+        gone = await self._writer.transact(delete)
         if gone:
             # Only executescript steps through this pragma to its end: elsewhere it frees a single page.
             await self._writer.run(lambda db: db.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})"))

@@ -247,8 +247,14 @@ def _put(db: sqlite3.Connection, table: str, id_: str, columns: Columns, now: in
     names = list(columns)
     places = ", ".join("?" * (len(names) + 4))
     updates = ", ".join(f"{name} = excluded.{name}" for name in names)
+    # SQLite would give the number of what was deleted last to the next one, and its history with it.
+    number = (
+        f"(SELECT max(number) + 1 FROM (SELECT 0 AS number UNION ALL SELECT number FROM {table}"
+        f" UNION ALL SELECT number FROM tombstones WHERE entity = '{table}'))"
+    )
     db.execute(
-        f"INSERT INTO {table} (uuid, id, created_at, updated_at, {', '.join(names)}) VALUES ({places})"
+        f"INSERT INTO {table} (number, uuid, id, created_at, updated_at, {', '.join(names)})"
+        f" VALUES ({number}, {places})"
         f" ON CONFLICT (id) DO UPDATE SET retired_at = NULL, updated_at = excluded.updated_at, {updates}",
         (str(uuid.uuid4()), id_, now, now, *columns.values()),
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from boardherd_collector.owners import Owners, prevails
+from boardherd_collector.rollups import hour_of, hours_due, minute_bit
 from boardherd_collector.stores import sqlite_rows as rows
 from boardherd_collector.stores.base import Commit, Outcome, Received
 from boardherd_collector.stores.intake import (
@@ -77,6 +78,7 @@ class _Writer:
         self._books = books
         self._numbers: dict[tuple[str, str], int] = {}
         self._tallies: dict[str, Tally] = {}
+        self._due: set[tuple[str, int, int]] = set()
         self.taken: Counter[str] = Counter()
         self.dead: list[DeadLetter] = []
         self.finished: Counter[tuple[str, str]] = Counter()
@@ -103,6 +105,9 @@ class _Writer:
                 "DELETE FROM dead_letters WHERE number <= (SELECT max(number) FROM dead_letters) - ?",
                 (_DEAD_LETTERS_KEPT,),
             )
+        self._db.executemany(
+            "INSERT OR IGNORE INTO rollup_queue (series, thing, hour) VALUES (?, ?, ?)", sorted(self._due)
+        )
 
     def _each(self, records: Sequence[Placed[P]], write: Callable[[Placed[P]], None]) -> None:
         """Write each record, or nothing of it: what the database refuses goes to the dead letters."""
@@ -123,6 +128,7 @@ class _Writer:
     def _host(self, placed: Placed[HostRecord]) -> None:
         pc, record = self._pc(placed.agent), placed.record
         rows.insert(self._db, "pc_stats", rows.head(placed, pc) | host_values(record))
+        self._due.add(("pc_stats", pc, hour_of(record.at)))
         current = {
             "test_pc": pc,
             "timestamp": record.at,
@@ -135,12 +141,15 @@ class _Writer:
     def _board(self, placed: Placed[BoardRecord]) -> None:
         pc, record = self._pc(placed.agent), placed.record
         board = self._number("boards", record.board, placed.agent)
-        if record.change or not self._told_lately("board_liveness", "board = ?", (board,), record.at):
-            values = rows.head(placed, pc) | {"board": board} | rows.board_values(record)
-            rows.insert(self._db, "board_liveness", values)
         present = self._teller("board_current", "board = ?", (board,))
-        if not prevails(self._owners.of_board(record.board), placed.agent, present):
+        believed = prevails(self._owners.of_board(record.board), placed.agent, present)
+        place = "board = ? AND contested = ?", (board, int(not believed))
+        if record.change or not self._told_lately("board_liveness", *place, record.at):
+            values = rows.head(placed, pc) | {"board": board, "contested": int(not believed)}
+            rows.insert(self._db, "board_liveness", values | rows.board_values(record))
+        if not believed:
             return
+        self._confirm(board, placed)
         current = {
             "board": board,
             "test_pc": pc,
@@ -153,6 +162,17 @@ class _Writer:
             "record": record.model_dump_json(exclude_none=True),
         }
         rows.replace_if_newer(self._db, "board_current", current, key=("board",))
+
+    def _confirm(self, board: int, placed: Placed[BoardRecord]) -> None:
+        """Note in which minute the verdict was confirmed, and which hours are to be rolled up for that."""
+        record = placed.record
+        self._db.execute(
+            "INSERT INTO board_minutes (board, hour, confirmed) VALUES (?, ?, ?)"
+            " ON CONFLICT (board, hour) DO UPDATE SET confirmed = confirmed | excluded.confirmed",
+            (board, hour_of(record.at), minute_bit(record.at)),
+        )
+        hours = hours_due(record.at, change=record.change, now=placed.envelope.received_at)
+        self._due.update(("board_liveness", board, hour) for hour in hours)
 
     def _relay(self, placed: Placed[RelayRecord]) -> None:
         pc, record = self._pc(placed.agent), placed.record
@@ -264,29 +284,3 @@ def _touch_pcs(db: sqlite3.Connection, group: Sequence[Received]) -> None:
         "UPDATE test_pcs SET last_heartbeat_at = ?1 WHERE id = ?2 AND ifnull(last_heartbeat_at, 0) < ?1",
         [(at, agent) for agent, at in sorted(heard.items())],
     )
-
-
-def prune(db: sqlite3.Connection, before: int, limit: int) -> int:
-    """Delete up to ``limit`` rows of each series older than ``before``; return how many went.
-
-    The clocks of boots that ended before then go as well, and dead letters.
-    """
-    gone = 0
-    for table in ("pc_stats", "board_liveness", "relay_states", "events", "boots", "losses"):
-        gone += db.execute(
-            f"DELETE FROM {table} WHERE rowid IN"
-            f" (SELECT rowid FROM {table} WHERE timestamp < ? ORDER BY timestamp LIMIT ?)",
-            (before, limit),
-        ).rowcount
-    gone += db.execute(
-        "DELETE FROM commands WHERE (test_pc, id) IN"
-        " (SELECT test_pc, id FROM commands WHERE began_at < ? LIMIT ?)",
-        (before, limit),
-    ).rowcount
-    db.execute("DELETE FROM dead_letters WHERE received_at < ?", (before,))
-    db.execute(
-        "DELETE FROM boot_clocks WHERE learned_at < ? AND boot IS NOT"
-        " (SELECT json_extract(hello, '$.boot') FROM test_pcs WHERE number = test_pc)",
-        (before,),
-    )
-    return gone

@@ -6,14 +6,14 @@ one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import Response
 
 from boardherd_collector.stores.answers import (
+    BoardRow,
     BootRow,
     CommandRow,
     Counts,
@@ -22,26 +22,20 @@ from boardherd_collector.stores.answers import (
     LossRow,
     PcStatsRow,
 )
-from boardherd_collector.stores.base import StoreError
-from boardherd_collector.web.endpoints import Endpoint, NotFoundError, Parameter
+from boardherd_collector.stores.base import BoardFilter, StoreError
+from boardherd_collector.web import questions
+from boardherd_collector.web.endpoints import ID, LIMIT, PREFIX, Parameter, find, json_endpoint, limit
 from boardherd_collector.web.sources import Sources
 from boardherd_shared.views import BoardView, FleetView, PcView, PortView, RelayView
 
-PREFIX = "/api/v1"
 _RECENT = 20
 _MAX_SUBJECT = 200
-_MAX_ROWS = 1000
-"""No answer has more rows than this."""
 
-ID = Parameter("id", "its id", where="path")
-LIMIT = Parameter("limit", "how many at most", "integer", default=100, lowest=1, highest=_MAX_ROWS)
 HOURS = Parameter("hours", "how far back", "number", default=24, lowest=1 / 60, highest=720)
 SUBJECT = Parameter(
     "subject", "only what is about this, or below it: board/evm-07, relay/eth-1; pc/pc-01 is all it reported"
 )
 BOARD = Parameter("board", "only this board, by id")
-
-V = TypeVar("V", PcView, BoardView, RelayView)
 
 
 class PcAnswer(BaseModel):
@@ -57,6 +51,7 @@ class BoardAnswer(BaseModel):
 
     board: BoardView
     ports: tuple[PortView, ...] = Field(description="the relay ports that feed it")
+    detail: BoardRow | None = Field(description="all that is stored about it; null: it cannot be read")
     commands: tuple[CommandRow, ...] | None = Field(description="newest first; null: history cannot be read")
     events: tuple[EventRow, ...] | None = Field(description="newest first; null: history cannot be read")
     boots: tuple[BootRow, ...] | None = Field(description="newest first; null: history cannot be read")
@@ -76,7 +71,7 @@ async def _fleet(sources: Sources, request: Request) -> FleetView:
 
 async def _pc(sources: Sources, request: Request) -> PcAnswer:
     view = sources.view()
-    pc = _find(view.pcs, request, "test PC")
+    pc = find(view.pcs, request, "test PC")
     boards = tuple(board for board in view.boards if board.pc == pc.id)
     events = await _if_readable(sources.store.events(f"pc/{pc.id}", _RECENT))
     return PcAnswer(pc=pc, boards=boards, events=events)
@@ -84,29 +79,27 @@ async def _pc(sources: Sources, request: Request) -> PcAnswer:
 
 async def _board(sources: Sources, request: Request) -> BoardAnswer:
     view = sources.view()
-    board = _find(view.boards, request, "board")
+    board = find(view.boards, request, "board")
     subject = f"board/{board.id}"
     return BoardAnswer(
         board=board,
         ports=tuple(port for relay in view.relays for port in relay.ports if port.board == board.id),
+        detail=await _detail(sources, board.id),
         commands=await _if_readable(sources.store.commands(subject, _RECENT)),
         events=await _if_readable(sources.store.events(subject, _RECENT)),
         boots=await _if_readable(sources.store.boots(board.id, _RECENT)),
     )
 
 
+async def _detail(sources: Sources, board: str) -> BoardRow | None:
+    rows = await _if_readable(sources.store.boards(BoardFilter(board=board)))
+    return rows[0] if rows else None
+
+
 async def _relay(sources: Sources, request: Request) -> RelayAnswer:
-    relay = _find(sources.view().relays, request, "relay")
+    relay = find(sources.view().relays, request, "relay")
     events = await _if_readable(sources.store.events(f"relay/{relay.id}", _RECENT))
     return RelayAnswer(relay=relay, events=events)
-
-
-def _find(things: Iterable[V], request: Request, what: str) -> V:
-    wanted = request.path_params["id"]
-    for thing in things:
-        if thing.id == wanted:
-            return thing
-    raise NotFoundError(f'there is no {what} "{wanted[:64]}"')
 
 
 R = TypeVar("R")
@@ -120,32 +113,32 @@ async def _if_readable(rows: Awaitable[list[R]]) -> tuple[R, ...] | None:
 
 
 async def _stats(sources: Sources, request: Request) -> list[PcStatsRow]:
-    pc = _find(sources.view().pcs, request, "test PC")
+    pc = find(sources.view().pcs, request, "test PC")
     since = int((sources.now() - HOURS.number(request) * 3600) * 1e6)
     return await sources.store.host_history(pc.id, since)
 
 
 async def _events(sources: Sources, request: Request) -> list[EventRow]:
     subject = request.query_params.get(SUBJECT.name)
-    return await sources.store.events(subject and subject[:_MAX_SUBJECT], _limit(request))
+    return await sources.store.events(subject and subject[:_MAX_SUBJECT], limit(request))
 
 
 async def _commands(sources: Sources, request: Request) -> list[CommandRow]:
     board = request.query_params.get(BOARD.name)
-    return await sources.store.commands(board and f"board/{board[:_MAX_SUBJECT]}", _limit(request))
+    return await sources.store.commands(board and f"board/{board[:_MAX_SUBJECT]}", limit(request))
 
 
 async def _boots(sources: Sources, request: Request) -> list[BootRow]:
     board = request.query_params.get(BOARD.name)
-    return await sources.store.boots(board and board[:_MAX_SUBJECT], _limit(request))
+    return await sources.store.boots(board and board[:_MAX_SUBJECT], limit(request))
 
 
 async def _losses(sources: Sources, request: Request) -> list[LossRow]:
-    return await sources.store.losses(_limit(request))
+    return await sources.store.losses(limit(request))
 
 
 async def _dead_letters(sources: Sources, request: Request) -> list[DeadLetterRow]:
-    return await sources.store.dead_letters(_limit(request))
+    return await sources.store.dead_letters(limit(request))
 
 
 async def _counts(sources: Sources, request: Request) -> Counts:
@@ -153,44 +146,32 @@ async def _counts(sources: Sources, request: Request) -> Counts:
     return await sources.store.counts()
 
 
-def _limit(request: Request) -> int:
-    return int(LIMIT.number(request))
-
-
-def _json(
-    path: str,
-    summary: str,
-    answer: Any,
-    handle: Callable[[Sources, Request], Awaitable[Any]],
-    *parameters: Parameter,
-) -> Endpoint:
-    body: TypeAdapter[Any] = TypeAdapter(answer)
-
-    async def respond(sources: Sources, request: Request) -> Response:
-        return Response(body.dump_json(await handle(sources, request)), media_type="application/json")
-
-    return Endpoint(PREFIX + path, summary, respond, answer, parameters=parameters)
-
-
 ENDPOINTS = (
-    _json("/fleet", "Everything that is current: PCs, boards, relays.", FleetView, _fleet),
-    _json("/pcs/{id}", "Everything about a test PC.", PcAnswer, _pc, ID),
-    _json("/pcs/{id}/stats", "Samples of a test PC, oldest first.", list[PcStatsRow], _stats, ID, HOURS),
-    _json("/boards/{id}", "Everything about a board.", BoardAnswer, _board, ID),
-    _json("/relays/{id}", "Everything about a relay.", RelayAnswer, _relay, ID),
-    _json("/events", "What happened, newest first.", list[EventRow], _events, SUBJECT, LIMIT),
-    _json(
+    json_endpoint("/fleet", "Everything that is current: PCs, boards, relays.", FleetView, _fleet),
+    json_endpoint("/pcs/{id}", "Everything about a test PC.", PcAnswer, _pc, ID),
+    json_endpoint(
+        "/pcs/{id}/stats", "Samples of a test PC, oldest first.", list[PcStatsRow], _stats, ID, HOURS
+    ),
+    json_endpoint("/boards/{id}", "Everything about a board.", BoardAnswer, _board, ID),
+    json_endpoint("/relays/{id}", "Everything about a relay.", RelayAnswer, _relay, ID),
+    json_endpoint("/events", "What happened, newest first.", list[EventRow], _events, SUBJECT, LIMIT),
+    json_endpoint(
         "/commands", "Commands with their outcome, newest first.", list[CommandRow], _commands, BOARD, LIMIT
     ),
-    _json("/boots", "How long boards took to boot, newest first.", list[BootRow], _boots, BOARD, LIMIT),
-    _json("/losses", "Records reported as lost, newest first.", list[LossRow], _losses, LIMIT),
-    _json(
+    json_endpoint(
+        "/boots", "How long boards took to boot, newest first.", list[BootRow], _boots, BOARD, LIMIT
+    ),
+    json_endpoint("/losses", "Records reported as lost, newest first.", list[LossRow], _losses, LIMIT),
+    json_endpoint(
         "/dead-letters",
         "Records that could not be stored, newest first.",
         list[DeadLetterRow],
         _dead_letters,
         LIMIT,
     ),
-    _json("/counts", "How much is stored, by table and by stream.", Counts, _counts),
+    json_endpoint("/counts", "How much is stored, by table and by stream.", Counts, _counts),
+    *questions.ENDPOINTS,
 )
 """Every endpoint of the API but its own description."""
+
+__all__ = ["ENDPOINTS", "PREFIX"]

@@ -74,11 +74,15 @@ def _operation(endpoint: Endpoint, schema: Any) -> dict[str, Any]:
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     bounds = {"default": parameter.default, "minimum": parameter.lowest, "maximum": parameter.highest}
+    schema: dict[str, Any] = {"type": parameter.kind} | {
+        key: value for key, value in bounds.items() if value is not None
+    }
+    if parameter.choices:
+        schema |= {"enum": list(parameter.choices), "default": parameter.choices[0]}
     return {
         "name": parameter.name,
         "in": parameter.where,
         "required": parameter.where == "path",
         "description": parameter.help,
-        "schema": {"type": parameter.kind}
-        | {key: value for key, value in bounds.items() if value is not None},
+        "schema": {"type": "array", "items": schema} if parameter.repeated else schema,
     }

@@ -264,3 +264,35 @@ def test_durations_are_short_words(seconds: float) -> None:
     number, unit = ago(seconds).split()
     size = {"s": 1, "min": 60, "h": 3600, "d": 86400}[unit]
     assert abs(int(number) * size - seconds) <= size
+
+
+@pytest.mark.parametrize(("years", "said"), [(-50, "slow"), (70, "fast")])
+def test_a_clock_that_is_off_shows_and_moves_nothing(fleet: Fleet, years: int, said: str) -> None:
+    """OPS-1: times are corrected by the offset of the boot, and that they are shows until the clock is right."""
+    alive(fleet)
+    wrong = years * 365 * 86400
+    fleet.clock("pc-01", "boot-1", BOOTED, final=True)
+    off = host(NOW, cpu_percent=7).model_copy(update={"at": NOW + wrong * SECOND, "up": NOW - BOOTED})
+    fleet.telemetry("pc-01", "boot-1", (off,), T)
+    view = pc(fleet, T)
+    assert view.sample is not None
+    assert (view.sample.at, view.sample.cpu_percent) == (NOW, 7)
+    assert view.clock_ahead_s == wrong
+    assert view.text == f"online, its clock is {ago(abs(wrong))} {said}"
+    fleet.telemetry("pc-01", "boot-1", (host(NOW + SECOND),), T + 1)
+    assert (pc(fleet, T + 1).clock_ahead_s, pc(fleet, T + 1).text) == (0, "online")
+
+
+def test_an_earlier_boot_with_a_clock_in_the_future_says_nothing_about_the_present(fleet: Fleet) -> None:
+    """The backlog of a boot that never met a collector comes late, whatever its clock said."""
+    alive(fleet)
+    late = NOW + 70 * 365 * 86400 * SECOND
+    records = (host(late, cpu_percent=99), board(late, Verdict.SILENT), relay(late, Power.OFF))
+    fleet.telemetry("pc-01", "boot-0", records, T + 1)
+    sample = pc(fleet, T + 1).sample
+    assert sample is not None
+    assert sample.cpu_percent == 12.5
+    assert evm(fleet, T + 1).verdict is Verdict.ALIVE
+    state = port(fleet, T + 1).state
+    assert state is not None
+    assert state.observed is Power.ON

@@ -12,13 +12,15 @@ import pytest
 from boardherd_collector.counters import Counters
 from boardherd_collector.envelopes import Rejected
 from boardherd_collector.fleet import Fleet
+from boardherd_collector.greeting import MAX_RANGES, capped
 from boardherd_collector.health import STORE, Health
-from boardherd_collector.ingest import CREDIT, GROUP, MAX_RANGES, MAX_WAITING, Ingest, capped
+from boardherd_collector.ingest import CREDIT, GROUP, MAX_WAITING, Ingest
+from boardherd_collector.quota import STREAMS_A_DAY
 from boardherd_collector.stores.base import Commit, Received, StoreError
 from boardherd_collector.stores.memory import MemoryStore
 from boardherd_shared.messages import Ack, Resume, Status, StreamInfo, decode
 from boardherd_shared.topics import Topics
-from support.telemetry import NOW, SECOND, STREAM, hello, host, lab, payload
+from support.telemetry import NOW, SECOND, STREAM, hello, host, lab, loss, payload
 
 T = NOW / SECOND
 
@@ -255,3 +257,20 @@ def test_a_capped_resume_asks_for_at_least_what_is_missing(count: int) -> None:
     assert covered >= {seq for first, last in ranges for seq in range(first, last + 1)}
     if count <= MAX_RANGES:
         assert list(short) == ranges
+
+
+async def test_streams_beyond_the_quota_are_refused_in_words_and_counted(rig: Rig) -> None:
+    """SEC-2: one agent cannot fill the ledger with streams, by envelopes or by losses."""
+    for number in range(STREAMS_A_DAY):
+        rig.send(1, stream=f"{number:032x}")
+    with pytest.raises(Rejected, match="pc-01 has used 100 streams today"):
+        rig.send(1, stream="f" * 32)
+    with pytest.raises(Rejected):
+        rig.ingest.telemetry("pc-01", payload(2, loss(1, 1, stream="e" * 32), stream="0" * 32), T)
+    rig.send(2, stream="0" * 32)
+    rig.send(1, "pc-02", stream="f" * 32)
+    await rig.until(lambda: rig.acked("pc-02") == {1} and rig.counters.envelopes_stored == STREAMS_A_DAY + 2)
+    refused = [one for ack in rig.acks() for one in ack.refused]
+    assert [one.code for one in refused] == ["unsupported", "unsupported"]
+    assert "100 streams" in refused[0].text
+    assert rig.counters.envelopes_refused == 2

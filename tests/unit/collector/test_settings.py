@@ -61,10 +61,47 @@ def test_missing_files_are_named(config: Path, capsys: pytest.CaptureFixture[str
     ]
 
 
-def test_a_password_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@db/x", "postgresql://me:secret@db", "postgresql:///?password=secret"]
+)
+def test_a_password_is_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="no database") as caught:
-        StoreSettings.model_validate({"url": "postgresql://me:secret@db/x"})
+        StoreSettings.model_validate({"url": url})
     assert "secret" not in caught.value.errors()[0]["msg"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "bare"),
+    [
+        (
+            "postgresql://me:se%40cret@db:5433/herd?sslmode=verify-full",
+            "postgresql://db:5433/herd",
+            "postgresql://me@db:5433/herd?sslmode=verify-full",
+        ),
+        (
+            "postgres://me@db/herd?password=se%40cret&options=-csearch_path%3Dsite_a",
+            "postgresql://db/herd (-csearch_path=site_a)",
+            "postgresql://me@db/herd",
+        ),
+        (
+            "postgresql:///herd?host=/run/postgresql",
+            "postgresql://[/run/postgresql]/herd",
+            "postgresql:///herd?host=%2Frun%2Fpostgresql",
+        ),
+    ],
+)
+def test_an_address_is_shown_without_user_and_password(url: str, shown: str, bare: str) -> None:
+    address = StoreSettings(url=url).address
+    assert address is not None
+    assert address.display == shown
+    assert address.url == bare
+    assert address.password() == (None if "cret" not in url else "se@cret")
+    assert "cret" not in repr(address) + shown + bare
+
+
+def test_other_stores_have_no_address() -> None:
+    assert StoreSettings(url="memory:").address is None
+    assert StoreSettings().address is None
 
 
 def test_the_database_path_begins_at_the_root() -> None:

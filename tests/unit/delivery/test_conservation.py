@@ -17,6 +17,7 @@ from boardherd_shared.records import EventRecord, HostRecord, Record
 from support.delivery import Database, HandClock, event, host
 
 BOUND = 256 * 1024
+NOT_HELD = "the spool no longer holds them"
 WORK_SPACE = 128 * 1024
 """What one operation of this test may add before the bound is looked at again."""
 
@@ -34,6 +35,8 @@ class Conservation(RuleBasedStateMachine):
         self.sent: list[Spooled] = []
         self.accepted = 0
         self.contents: dict[tuple[str, int], list[Record]] = {}
+        self.payloads: dict[tuple[str, int], bytes] = {}
+        self.copy: bytes | None = None
         self.last: dict[str, int] = {}
         self.seen = 0
 
@@ -75,6 +78,7 @@ class Conservation(RuleBasedStateMachine):
     def conflict(self, data: st.DataObject) -> None:
         envelope = self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
         if envelope.key not in self.database.stored:
+            self.database.foreign.add(envelope.key)
             self.spool.refuse(envelope.key, digest(envelope.payload), "conflict")
 
     @precondition(lambda self: self.sent)
@@ -100,16 +104,49 @@ class Conservation(RuleBasedStateMachine):
         self.machine += moved
         self.spool = self.opened()
 
+    @rule()
+    def back_up(self) -> None:
+        self.spool.close()
+        self.copy = (self.directory / "spool.db").read_bytes()
+        self.restart(reboot=False, moved=False)
+
+    @rule(
+        damage=st.sampled_from(["deleted", "empty", "cut", "scratched", "an older copy"]),
+        at=st.integers(0, 63),
+    )
+    def the_file_is_damaged(self, damage: str, at: int) -> None:
+        self.spool.close()
+        file = self.directory / "spool.db"
+        data = file.read_bytes()
+        place = len(data) // 4096 * at // 64 * 4096
+        match damage:
+            case "deleted":
+                file.unlink()
+            case "empty":
+                file.write_bytes(b"")
+            case "cut":
+                file.write_bytes(data[:place])
+            case "scratched":
+                file.write_bytes(data[:place] + b"\xa5" * 4096 + data[place + 4096 :])
+            case _:
+                file.write_bytes(self.copy or data)
+        self.sent.clear()
+        self.spool = self.opened()
+        self.seen = 0
+
     @invariant()
     def numbers_have_no_gaps(self) -> None:
         """Learn which records each new envelope carries; a number that was skipped or reused shows here."""
         for row, stream, seq, payload in self._rows(self.seen):
             key = (stream, seq)
-            assert key not in self.contents, "a number was given twice"
+            self.seen = row
+            if key in self.payloads:  # seen before the file was damaged
+                assert self.payloads[key] == payload, "a number was given twice"
+                continue
+            self.payloads[key] = payload
             assert seq == self.last.get(stream, 0) + 1, "a number was skipped"
             self.contents[key] = [r for r in decode(Envelope, payload).records if not is_loss(r)]
             self.last[stream] = seq
-            self.seen = row
 
     def _rows(self, after: int) -> list[tuple[int, str, int, bytes]]:
         assert self.spool._disk
@@ -144,6 +181,7 @@ class Conservation(RuleBasedStateMachine):
     def _settle(self) -> None:
         """DEL-1: when all has been sent, each record is stored once or its envelope declared lost, by exact count."""
         self.restart(reboot=False, moved=False)
+        self.hello()
         while envelope := self.spool.oldest(()):
             self.database.take(envelope.payload)
             self.spool.acknowledge([envelope.key])
@@ -158,6 +196,9 @@ class Conservation(RuleBasedStateMachine):
         for tag in map(str, range(self.accepted)):
             assert tag in stored or home[tag] in told, f"{tag} vanished without a word"
         for loss in self.database.learned():
+            if loss.reason == NOT_HELD:
+                assert loss.records == 0, "nobody can have counted them"
+                continue
             carried = [self.contents[loss.stream, seq] for seq in range(loss.first, loss.last + 1)]
             assert loss.records == sum(map(len, carried)), "a loss is not counted exactly"
 

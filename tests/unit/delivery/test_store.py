@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ SMALL = Limits(max_bytes=16 * MIB, ballast_bytes=256 * 1024)
 
 def opened(directory: Path, clock: HandClock | None = None, limits: Limits = SMALL) -> SpoolStore:
     return SpoolStore(directory, agent="pc-01", clock=clock or HandClock(), limits=limits, machine="m")
+
+
+def hello(spool: SpoolStore, database: Database) -> None:
+    """Have the spool hear what the database lacks."""
+    spool.resume({info.stream: database.missing(info) for info in spool.describe()})
 
 
 def drain(spool: SpoolStore, database: Database) -> None:
@@ -139,6 +145,9 @@ def test_a_damaged_spool_is_put_aside_and_work_goes_on(tmp_path: Path, damage: s
     assert spool.describe()[-1].stream != old.stream
     assert not spool.figures().volatile
     database = Database()
+    assert spool.news(), "hello has to be said about it"
+    hello(spool, database)
+    assert not spool.news()
     drain(spool, database)
     tags = database.tags()
     assert tags["after"] == 1
@@ -147,11 +156,136 @@ def test_a_damaged_spool_is_put_aside_and_work_goes_on(tmp_path: Path, damage: s
     saved = {seq for stream, seq in database.stored if stream == old.stream}
     if damage in {"middle", "truncated"}:
         assert saved, "whole pages were readable"
-        for n in range(min(saved), 301):
-            assert (old.stream, n) in database.stored or database.is_lost(old.stream, n)
+    assert database.missing(old.model_copy(update={"last": 300})) == []
     assert len(list((tmp_path / "quarantine").glob("*.db"))) == 1
     spool.close()
     assert everything(tmp_path).stored == {}, "the next start finds a sound spool"
+
+
+def test_what_was_stored_long_before_the_damage_is_not_called_lost(tmp_path: Path) -> None:
+    """DEL-1: which of the unreadable numbers are lost is for the database to say."""
+    spool = opened(tmp_path)
+    (old,) = spool.describe()
+    database = Database()
+    for n in range(30):
+        spool.append("events", [event(f"t{n}")])
+        if n == 19:
+            drain(spool, database)
+    spool.close()
+    (tmp_path / "spool.db").write_bytes(b"")
+    spool = opened(tmp_path)
+    hello(spool, database)
+    drain(spool, database)
+    spool.tidy()
+    assert [(o.stream, o.first, o.last) for o in database.learned()] == [(old.stream, 21, 30)]
+    assert spool.figures().lost == 10
+    spool.close()
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_log_that_lost_its_tail_is_noticed(tmp_path: Path, quarters: int) -> None:
+    """DEL-1: SQLite opens it without complaint, and has forgotten what it had promised."""
+    program = APPENDER.replace("while True", "while number < 40").replace("number % 7 == 0 and", "False and")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    kill = "import os; os.kill(os.getpid(), 9)"
+    command = [sys.executable, "-c", program + kill, tmp_path, "0"]
+    subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL)
+    log = tmp_path / "spool.db-wal"
+    assert log.stat().st_size > 40 * 4096
+    os.truncate(log, log.stat().st_size * quarters // 4)
+    spool = opened(tmp_path)
+    told = spool.describe()
+    database = Database()
+    hello(spool, database)
+    drain(spool, database)
+    tags = database.tags()
+    assert 0 < sum(tags[f"t{n}"] for n in range(40)) < 40
+    assert [database.missing(info) for info in told] == [[] for _ in told]
+    assert told[0].last > 40, "no number is given out twice"
+    assert any(b"has forgotten" in payload for payload in database.stored.values())
+    assert spool.figures().lost == sum(o.last - o.first + 1 for o in database.learned()) > 0
+    spool.close()
+
+
+def test_a_spool_that_was_deleted_is_missed(tmp_path: Path) -> None:
+    """DEL-1: what was in it is declared lost as far as the database lacks it."""
+    spool = opened(tmp_path)
+    (old,) = spool.describe()
+    for n in range(5):
+        spool.append("events", [event(f"t{n}")])
+    spool.close()
+    (tmp_path / "spool.db").unlink()
+    spool = opened(tmp_path)
+    assert (spool.describe()[0].stream, spool.describe()[0].last) == (old.stream, 5)
+    database = Database()
+    hello(spool, database)
+    drain(spool, database)
+    assert [(o.stream, o.first, o.last) for o in database.learned()] == [(old.stream, 1, 5)]
+    spool.tidy()
+    assert len(spool.describe()) == 2, "it is named as long as its loss is kept"
+    spool.close()
+
+
+@pytest.mark.parametrize("note", [b"", b"00000000 {}", b"{}", b"\xff" * 4096, b"44136fa3 [1]"])
+def test_a_damaged_tally_is_passed_over(tmp_path: Path, note: bytes) -> None:
+    spool = opened(tmp_path)
+    spool.append("events", [event("a")])
+    spool.close()
+    tally = tmp_path / "spool.tally"
+    right = tally.read_bytes()
+    tally.write_bytes(note)
+    spool = opened(tmp_path)
+    assert [info.last for info in spool.describe()] == [1]
+    spool.close()
+    assert tally.read_bytes() == right
+
+
+WRONG = [
+    "UPDATE streams SET stream = CAST(x'ff00' AS TEXT)",
+    "UPDATE streams SET last = 'x'",
+    "UPDATE envelopes SET seq = -1 WHERE id = 2",
+    "UPDATE envelopes SET oldest = 'x' WHERE id = 2",
+    "UPDATE envelopes SET records = -1 WHERE id = 2",
+    "UPDATE meta SET value = 'x' WHERE key = 'running_time'",
+    "UPDATE totals SET envelopes = 'x'",
+]
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_rows_that_make_no_sense_are_damage_too(tmp_path: Path, change: str) -> None:
+    """DEL-1: SQLite does not look at values; what can be proved by its digest is saved all the same."""
+    spool = opened(tmp_path)
+    for n in range(5):
+        spool.append("events", [event(f"t{n}")])
+    spool.close()
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as db, db:
+        db.execute(change)
+    spool = opened(tmp_path)
+    spool.append("events", [event("after")])
+    database = Database()
+    hello(spool, database)
+    drain(spool, database)
+    assert database.tags() == {f"t{n}": 1 for n in range(5)} | {"after": 1}
+    assert database.learned() == []
+    spool.close()
+    opened(tmp_path).close()
+    assert len(list((tmp_path / "quarantine").glob("*.db"))) == 1, "what was saved makes sense"
+
+
+@pytest.mark.parametrize("digest", ["''", "CAST(x'ff41' AS TEXT)", "x'00'", "7"])
+def test_a_damaged_digest_costs_its_envelope_and_no_other(tmp_path: Path, digest: str) -> None:
+    spool = opened(tmp_path)
+    for n in range(5):
+        spool.append("events", [event(f"t{n}")])
+    spool.close()
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as db, db:
+        db.execute(f"UPDATE envelopes SET digest = {digest} WHERE id = 3")
+    spool = opened(tmp_path)
+    database = Database()
+    drain(spool, database)
+    assert database.tags() == {"t0": 1, "t1": 1, "t3": 1, "t4": 1}
+    assert [(o.first, o.last, o.records) for o in database.learned()] == [(3, 3, 1)]
+    spool.close()
 
 
 def test_the_quarantine_keeps_the_newest_two(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""What people ask about boards, ports and PCs, answered from what the store in memory holds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+from boardherd_collector.stores.answers import (
+    BoardRow,
+    CommandRow,
+    DiskRow,
+    ReportRow,
+    SummaryRow,
+)
+from boardherd_collector.stores.base import BoardFilter, BoardNow
+from boardherd_collector.times import SECOND
+from boardherd_shared.command import State
+from boardherd_shared.inventory import BoardConfig, Lab
+from boardherd_shared.model import BoardStatus
+from boardherd_shared.records import Blame, HostRecord, Verdict
+
+_STALE_S = 180.0
+_ALIVE = {Verdict.ALIVE, Verdict.DEGRADED}
+_STRANGER = BoardConfig()
+
+
+def board_row(
+    id_: str, lab: Lab | None, told: BoardNow | None, now: float, is_up: Callable[[str], bool]
+) -> BoardRow:
+    """Return a board as it is at ``now``, Unix seconds; ``is_up`` tells of a PC whether it can run tests."""
+    config = lab.board.get(id_, _STRANGER) if lab else _STRANGER
+    pc = config.pc or (told.agent if told else None)
+    told_at = told.record.at / SECOND if told else None
+    stale = told_at is not None and now - told_at > _STALE_S
+    record = told.record if told else None
+    verdict = record.verdict if record and not stale else Verdict.UNKNOWN
+    alive = verdict in _ALIVE
+    feed = config.power[0] if config.power else None
+    return BoardRow(
+        id=id_,
+        **config.model_dump(
+            include={
+                *("name", "hardware_serial_number", "project", "platform", "pg_version", "execution_engine"),
+                *("board_ip", "serial_port", "console", "normally", "location", "description"),
+            }
+        ),
+        device_type=config.device_type.value,
+        test_farm=config.test_farm.value if config.test_farm else None,
+        test_pc=pc,
+        relay=feed.relay if feed else None,
+        relay_number=feed.port if feed else None,
+        capabilities=tuple(sorted(config.capabilities)),
+        status=BoardStatus.IDLE if alive else BoardStatus.OFFLINE,
+        verdict=verdict,
+        blame=Blame.AGENT if stale else record.blame if record else None,
+        reason="not confirmed for 3 min and more" if stale else record.reason if record else None,
+        since=told_at + _STALE_S if stale and told_at else record.since / SECOND if record else None,
+        last_heartbeat_at=told_at,
+        age_s=now - told_at if told_at is not None else None,
+        is_alive=alive,
+        is_healthy=alive,
+        can_execute_test=alive and pc is not None and is_up(pc),
+        is_locked=False,
+    )
+
+
+def is_wanted(board: BoardRow, wanted: BoardFilter, now: float) -> bool:
+    """Tell whether a board is one of those asked for."""
+    pairs = (
+        (wanted.board, board.id),
+        (wanted.platform, board.platform),
+        (wanted.test_farm, board.test_farm),
+        (wanted.pc, board.test_pc),
+    )
+    return (
+        all(asked in {None, value} for asked, value in pairs)
+        and (board.can_execute_test or not wanted.available)
+        and (board.is_locked or not wanted.locked)
+        and (wanted.dead_for_s is None or _is_dead(board, now - wanted.dead_for_s))
+        and set(wanted.capabilities) <= set(board.capabilities)
+    )
+
+
+def _is_dead(board: BoardRow, since: float) -> bool:
+    blamed = board.blame not in {None, Blame.NOBODY}
+    return not board.is_alive and blamed and board.since is not None and board.since <= since
+
+
+def is_switch(row: CommandRow, targets: Iterable[str]) -> bool:
+    """Tell whether a command switched one of ``targets``."""
+    return row.target in targets and row.state not in {State.ACCEPTED, State.REFUSED, State.EXPIRED}
+
+
+def summaries(boards: Iterable[BoardRow], by: Literal["test_farm", "platform"]) -> list[SummaryRow]:
+    """Return how the boards of each group are, by the name of the group."""
+    groups: dict[str | None, list[BoardRow]] = {}
+    for board in boards:
+        groups.setdefault(board.test_farm if by == "test_farm" else board.platform, []).append(board)
+    return [_summary(name, groups[name]) for name in sorted(groups, key=lambda name: name or "")]
+
+
+def _summary(name: str | None, boards: list[BoardRow]) -> SummaryRow:
+    def count(status: BoardStatus) -> int:
+        return sum(board.status is status for board in boards)
+
+    return SummaryRow(
+        name=name,
+        boards=len(boards),
+        active=len(boards) - count(BoardStatus.DEACTIVATED) - count(BoardStatus.ERROR),
+        idle=count(BoardStatus.IDLE),
+        busy=count(BoardStatus.BUSY),
+        updating_sdk=count(BoardStatus.UPDATING_SDK),
+        offline=count(BoardStatus.OFFLINE),
+        deactivated=count(BoardStatus.DEACTIVATED),
+        error=count(BoardStatus.ERROR),
+        alive=sum(board.is_alive for board in boards),
+        locked=sum(board.is_locked for board in boards),
+        available=sum(board.can_execute_test for board in boards),
+    )
+
+
+def report_row(board: BoardRow, seconds: Mapping[Verdict, float], cycles: list[CommandRow]) -> ReportRow:
+    """Return what a board did; nobody can lock it here, so it was never in use."""
+
+    def hours(*verdicts: Verdict) -> float:
+        return sum(seconds.get(verdict, 0.0) for verdict in verdicts) / 3600
+
+    ended = [row for row in cycles if row.state in {State.SUCCEEDED, State.FAILED, State.INTERRUPTED}]
+    return ReportRow(
+        board=board.id,
+        name=board.name,
+        pc=board.test_pc,
+        platform=board.platform,
+        test_farm=board.test_farm,
+        used_h=0.0,
+        idle_h=hours(*_ALIVE),
+        alive_h=hours(*_ALIVE),
+        dead_h=hours(Verdict.SILENT),
+        off_h=hours(Verdict.POWERED_OFF),
+        other_h=hours(Verdict.BOOTING, Verdict.UNKNOWN),
+        cycles=len(ended),
+        cycles_succeeded=sum(row.state is State.SUCCEEDED for row in ended),
+    )
+
+
+def disk_row(pc: str, sample: HostRecord, used: Mapping[int, float], within_s: float) -> DiskRow | None:
+    """Return when the disk of a PC is full, from what was used by hour; None if that is not within ``within_s``."""
+    per_hour = _slope({at / SECOND / 3600: value for at, value in used.items()})
+    if per_hour is None or per_hour <= 1e-9 or sample.disk_free is None:
+        return None
+    free = sample.disk_free / 1e9
+    left_s = free / per_hour * 3600
+    if left_s > within_s:
+        return None
+    return DiskRow(pc=pc, free_gb=free, gb_per_day=per_hour * 24, full_at=sample.at / SECOND + left_s)
+
+
+def _slope(points: Mapping[float, float]) -> float | None:
+    """Return by how much a straight line through at least three points rises, by least squares."""
+    if len(points) < 3:
+        return None
+    mean_x, mean_y = sum(points) / len(points), sum(points.values()) / len(points)
+    spread = sum((x - mean_x) ** 2 for x in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points.items()) / spread if spread else None

@@ -1,0 +1,35 @@
+"""Every kind of store, for tests that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from boardherd_collector.stores.base import Store
+from boardherd_collector.stores.memory import MemoryStore
+from boardherd_collector.stores.postgres_address import Address
+from boardherd_collector.stores.sqlite import SqliteStore
+from boardherd_collector.stores.timescale import TimescaleStore
+from support.postgres import schema
+
+KINDS = ("memory", "sqlite", "postgres", "timescale")
+"""PostgreSQL without and with TimescaleDB; tests skip what is not installed."""
+
+
+@asynccontextmanager
+async def opened(kind: str, request: pytest.FixtureRequest, directory: Path) -> AsyncIterator[Store]:
+    """Open a new store of a kind; one in a file has it in ``directory``."""
+    if kind in {"postgres", "timescale"}:
+        server = request.getfixturevalue(f"{kind}_server")
+        async with (
+            schema(server, timescale=kind == "timescale") as url,
+            TimescaleStore(Address(url)) as store,
+        ):
+            yield store
+    else:
+        made: Store = MemoryStore() if kind == "memory" else SqliteStore(directory / "history.db")
+        async with made as store:
+            yield store

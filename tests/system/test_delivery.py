@@ -263,7 +263,12 @@ def _live_through_it(collector: CollectorProcess, agent: AgentProcess, setting: 
         until(lambda: query(collector, "SELECT count(*) FROM relay_port_current") == [(1,)])
         until(lambda: query(collector, "SELECT count(*) FROM board_current") == [(1,)])
         setting.write_text("+0\n")
-        until(lambda: abs(metric(collector, "boardherd_agent_clock_ahead_seconds") or 99) < 2)
+        until(
+            lambda: (
+                (ahead := metric(collector, "boardherd_agent_clock_ahead_seconds")) is not None
+                and abs(ahead) < 2
+            )
+        )
         qualities = "SELECT DISTINCT time_quality FROM pc_stats ORDER BY 1"
         until(lambda: query(collector, qualities) == [("agent",), ("corrected",)])
         low, high = outermost(collector)

@@ -29,6 +29,7 @@ from boardherd_shared.failpoints import STORED, reach
 from boardherd_shared.messages import Ack, Hello, Range, RefusedEnvelope, Resume, encode
 from boardherd_shared.records import EventRecord
 from boardherd_shared.topics import Kind, Topics
+from boardherd_shared.values import one_line
 
 GROUP = 200
 """Envelopes in one transaction, at most."""
@@ -215,7 +216,7 @@ class Ingest:
         if rejected.stream is None or rejected.seq is None:
             return
         refusal = RefusedEnvelope(
-            seq=rejected.seq, digest=rejected.digest, code=rejected.code, text=_line(rejected.text)
+            seq=rejected.seq, digest=rejected.digest, code=rejected.code, text=one_line(rejected.text)
         )
         self._ack(agent, rejected.stream, [], [refusal])
 
@@ -276,8 +277,3 @@ def _streams(envelope: Received) -> set[str]:
     records = (record for _, record in envelope.records)
     losses = (record.loss for record in records if isinstance(record, EventRecord))
     return {envelope.stream, *(loss.stream for loss in losses if loss is not None)}
-
-
-def _line(text: str) -> str:
-    """Return ``text`` as the wire allows it in a line for people."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:500]

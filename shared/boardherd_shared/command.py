@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from boardherd_shared.ids import CommandId, Operator, Slug
+from boardherd_shared.ids import CommandId, HexId, Operator, Slug
 from boardherd_shared.values import Text
 
 DEFAULT_VALIDITY_S = 30.0
@@ -22,6 +22,25 @@ class Action(StrEnum):
     OFF = "off"
     TOGGLE = "toggle"
     CYCLE = "cycle"
+    RESET = "reset"
+    """Pulse the board's ``reset`` line."""
+    LINE = "line"
+    """Put a named line of the board to a level, or pulse it."""
+    ALL_OFF = "all-off"
+    """Switch everything off that this agent powers; ends what is under way."""
+    RESTORE = "restore"
+    """Bring a port back to what was last asked of it."""
+    ACCEPT = "accept"
+    """Take the measured state of a port for the one that is wanted."""
+    LOCK = "lock"
+    """Take a board for oneself, or extend that."""
+    UNLOCK = "unlock"
+    SET = "set"
+    """Write down a fact about a board: its SDK version, a note."""
+    PROBE = "probe"
+    """Look at a board now."""
+    REPORT = "report"
+    """Say everything that is known now, once more."""
 
 
 class State(StrEnum):
@@ -32,6 +51,8 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    UNANSWERED = "unanswered"
+    """Written by the collector: no agent said anything. What an agent says later overrides it."""
     REFUSED = "refused"
     EXPIRED = "expired"
 
@@ -55,6 +76,15 @@ class Refusal(StrEnum):
     BUSY = "busy"
     UNSUPPORTED = "unsupported"
     NO_JOURNAL = "no_journal"
+    LOCKED = "locked"
+    NOT_LOCKED = "not_locked"
+    IN_USE = "in_use"
+    CONTESTED = "contested"
+    INTERLOCK = "interlock"
+    RATE = "rate"
+    FORBIDDEN = "forbidden"
+    DRAINING = "draining"
+    MAINTENANCE = "maintenance"
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d)?")
@@ -86,7 +116,9 @@ class Command(BaseModel):
     not cycle a board with the wrong one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
+    )
 
     v: Literal[1] = Field(1, description="version of the wire contract")
     id: CommandId | None = Field(None, description="identity of the command; made by the agent if absent")
@@ -102,6 +134,22 @@ class Command(BaseModel):
     valid_for: Duration | None = Field(None, description="do not act later than this after sending; 30 s")
     sent_at: float | None = Field(
         None, description="when it was sent, Unix seconds; valid_for counts from here"
+    )
+    line: Slug | None = Field(
+        None, description="line: which of the board's lines; reset means its reset line"
+    )
+    level: Literal["on", "off", "pulse"] | None = Field(
+        None, description="line: what to do with it; pulse lasts as long as the inventory says"
+    )
+    lock: HexId | None = Field(None, description="id of the lock that the sender holds")
+    for_: Duration | None = Field(
+        None, alias="for", description="lock: for how long; an hour unless the inventory's max_lock is less"
+    )
+    use: Slug | None = Field(None, description='lock: what for: "busy", "updating-sdk" or a word of the lab')
+    sdk_version: Text | None = Field(None, description="set: the SDK that is installed on the board now")
+    note: Text | None = Field(None, description="set: what people should know about the board")
+    force: bool = Field(
+        False, description="act though somebody else holds or uses the board; needs a reason, leaves a trace"
     )
     expect: Literal["on", "off"] | None = Field(None, description="refuse unless this is the state now")
     reason: Text | None = Field(None, description="why; goes to the audit trail")
@@ -158,6 +206,8 @@ class CommandStep(BaseModel):
     before: Text | None = Field(None, description="measured state before: on, off or unknown")
     asked: Text | None = Field(None, description="state asked of the device")
     observed: Text | None = Field(None, description="measured state after")
+    lock: HexId | None = Field(None, description="lock: the id to send with whatever needs the lock")
+    until: float | None = Field(None, description="lock: when it ends by itself, Unix seconds")
     times: dict[str, float] = Field(
         default_factory=dict, description="seconds of each phase and sign of life"
     )

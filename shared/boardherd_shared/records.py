@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from boardherd_shared.command import CommandStep
 from boardherd_shared.ids import HexId, Slug
+from boardherd_shared.locks import Lock
 from boardherd_shared.values import MAX_INT, Count, Micros, Percent, Port, Text
 
 
@@ -144,6 +145,7 @@ class BoardRecord(_Record):
     reason: Text = Field("", description="why, in words")
     since: Micros = Field(description="when this verdict began, wall clock")
     probes: tuple[ProbeResult, ...] = ()
+    lock: Lock | None = Field(None, description="who has the board to himself; none when nobody does")
     change: bool = Field(True, description="false when this only refreshes what was said before")
 
 
@@ -198,7 +200,7 @@ class EventRecord(_Record):
     """Something that happened once: a transition, a step of a command, a loss, a boot, a fault."""
 
     kind: Literal["event"] = "event"
-    event: Literal["transition", "command", "loss", "boot", "fault", "lifecycle"]
+    event: Literal["transition", "command", "lock", "loss", "boot", "fault", "lifecycle"]
     subject: Text = Field(description='what it is about: "board/evm-07", "relay/eth-1/3", "agent", ...')
     text: Text = Field(description="what happened, in one sentence")
     command: CommandStep | None = None

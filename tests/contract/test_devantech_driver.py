@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from pydantic import SecretStr
 
-from boardherd.rack.devantech import DevantechModule
+from boardherd.rack.devices.devantech import DevantechModule
 from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
 from boardherd_agent.devices.drivers.devantech import Driver, Options
 from boardherd_shared.inventory import RelayConfig

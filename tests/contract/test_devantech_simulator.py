@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from boardherd.rack.devantech import DevantechModule, Transition
+from boardherd.rack.devices.contacts import Transition
+from boardherd.rack.devices.devantech import DevantechModule
 
 SILENCE_S = 0.05
 """Long enough for a module that acts after 2 ms; a longer wait could not turn a failure into a success."""

@@ -16,7 +16,7 @@ from devantech_eth.eth008 import ETH008
 from devantech_eth.eth484 import ETH484
 from devantech_eth.eth8020 import ETH8020
 
-from boardherd.rack.devantech import DevantechModule
+from boardherd.rack.devices.devantech import DevantechModule
 from boardherd_agent.devices.drivers import devantech
 from boardherd_agent.devices.worker import PortUse, RelayWorker
 from boardherd_shared.clock import SystemClock

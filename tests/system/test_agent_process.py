@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from boardherd.rack.devantech import DevantechModule
+from boardherd.rack.devices.devantech import DevantechModule
 from boardherd_shared.command import CommandStep, State
 from boardherd_shared.link import BrokerSettings, Link, Session
 from boardherd_shared.messages import Hello, PortState, Status, decode

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from boardherd.rack.devantech import DevantechModule
+from boardherd.rack.devices.devantech import DevantechModule
 from boardherd_agent.delivery.database import SpoolDatabase
 from boardherd_agent.delivery.files import machine_id
 from boardherd_agent.delivery.spool import Spool

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from boardherd_agent.devices import drivers
-from boardherd_shared.inventory import RelayConfig
+from boardherd_shared.inventory import Inventory, RelayConfig
 
 
 def test_every_kind_offers_options_and_a_driver() -> None:
@@ -15,6 +15,17 @@ def test_every_kind_offers_options_and_a_driver() -> None:
         module = drivers.load(kind)
         assert issubclass(module.Options, BaseModel)
         assert callable(module.Driver)
+
+
+@pytest.mark.parametrize("kind", drivers.kinds())
+def test_the_example_of_every_kind_is_right(kind: str) -> None:
+    module = drivers.load(kind)
+    inventory = Inventory.parse('site = "lab"\n' + module.ABOUT.example)
+    assert inventory.lab.relay
+    for relay, config in inventory.lab.relay.items():
+        assert config.driver == kind
+        options = module.Options.model_validate(config.options)
+        assert module.Driver(config, options).reads_back in {True, False}, relay
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The driver contract: what a relay device must be able to do, and the three ways in which it can fail.
 
-A driver module offers two names: ``Options`` (a pydantic model of its own keys in lab.toml, unknown ones
-refused, each with a description) and ``Driver`` (made from a RelayConfig and Options, without any effect on
-the world). Opening happens in ``__aenter__``, which finds out what the device is; closing never fails loudly.
+A driver module offers three names: ``Options`` (a pydantic model of its own keys in lab.toml, unknown ones
+refused, each with a description), ``Driver`` (made from a RelayConfig and Options, without any effect on
+the world) and ``ABOUT`` (an :class:`About`, from which the documentation is made). Opening happens in
+``__aenter__``, which finds out what the device is; closing never fails loudly.
 
 The worker above guarantees one call at a time and knows everything about locking, deadlines, retry, polarity
 and read-back. A driver holds no locks, never toggles and never retries a switch.
@@ -33,6 +34,34 @@ class DeviceGarbled(DeviceError):  # noqa: N818
 
 
 @dataclass(frozen=True)
+class About:
+    """What a person who chooses or sets up a device wants to know of its kind; texts for the documentation."""
+
+    title: str
+    """For example "Devantech ETH and WIFI modules"."""
+    models: str
+    """What it is known to work with, or to be made for."""
+    connection: str
+    """For example "TCP, port 17494"."""
+    example: str
+    """A relay's stanza of lab.toml; the tests read it."""
+    tested: str
+    """Against what the driver was tried, and what was not tried."""
+    read_back: str = "yes"
+    """Whether the device can be asked what its outputs do, and on which condition."""
+    pulse: str = ""
+    """How long a pulse the device times itself, so that a cycle runs inside it; empty when it cannot."""
+    metering: str = ""
+    """What it measures and boardherd reads; empty for nothing."""
+    after_power_loss: str = ""
+    """What the outputs do when the device comes back, where that is known."""
+    extra: str = ""
+    """The extra of the agent's package that brings the library; empty when none is needed."""
+    notes: str = ""
+    """Oddities that matter to whoever sets it up, and what is uncertain."""
+
+
+@dataclass(frozen=True)
 class Identity:
     """What a device says of itself."""
 
@@ -57,6 +86,9 @@ class Driver(Protocol):
 
     identity: Identity
     """Known once the device is open."""
+
+    reads_back: bool
+    """False for a device that cannot be asked: :meth:`read` then answers {}, or raises when it cannot be reached."""
 
     async def __aenter__(self) -> Self:
         """Open the device; raises DeviceOffline or DeviceGarbled."""
@@ -85,4 +117,13 @@ class Pulser(Protocol):
 
     async def pulse(self, port: int, energised: bool, seconds: float) -> None:
         """Hold a state for ``seconds``, then go to the opposite one; returns when acknowledged, not when done."""
+        ...
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """A driver whose device measures the power that its ports deliver."""
+
+    async def watts(self) -> Mapping[int, float]:
+        """Return the power at each port that is measured, in watts; raises DeviceError."""
         ...

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from boardherd.rack import layout
 from boardherd.rack.board import Fault, NoPower, SimulatedBoard
-from boardherd.rack.devantech import DevantechModule
+from boardherd.rack.devices.devantech import DevantechModule
 from boardherd.rack.truth import BoardTruth, ModuleTruth, PortTruth, Switching, Truth
 
 MODULE_FAULTS = ("hang", "dead", "reboot")

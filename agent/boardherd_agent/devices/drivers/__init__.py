@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
 
-from boardherd_agent.devices.device import Driver
+from boardherd_agent.devices.device import About, Driver
 from boardherd_shared.inventory import RelayConfig
 
 
@@ -23,6 +23,8 @@ class DriverModule(Protocol):
     """The driver's own keys in lab.toml."""
     Driver: _MakeDriver
     """Makes a driver from a relay's configuration and its Options; ValueError if a key is missing."""
+    ABOUT: About
+    """What a person wants to know of this kind of device."""
 
 
 def kinds() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from boardherd_agent.devices.codecs import devantech as codec
-from boardherd_agent.devices.device import DeviceGarbled, DeviceRefused, Identity
+from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
 from boardherd_agent.devices.transports import TcpTransport
 from boardherd_shared.command import Duration
 from boardherd_shared.inventory import RelayConfig
@@ -23,6 +23,23 @@ _UNLOCK_MARGIN_S = 3
 """Log in again when the module would lock within this time: a set must not arrive just after."""
 
 T = TypeVar("T")
+
+ABOUT = About(
+    title="Devantech ETH and WIFI modules",
+    models="ETH002, ETH008 and ETH008-B, ETH484, ETH8020, ETH0621, ETH044, ETH1620, ETH1610, ETH24V008, "
+    "WIFI002, WIFI008, WIFI484, WIFI8020",
+    connection="TCP, port 17494",
+    example="""
+[relay.eth-1]
+model_type = "ETH_008_B"
+address = "10.0.5.21"
+mac = "00:04:A3:12:34:56"
+""",
+    tested="a simulator with the module's oddities; two clients written by others drive the same simulator",
+    pulse="0.1 to 25.5 s",
+    after_power_loss='all released, unless "Latched Outputs" is switched on in the module',
+    notes="A module serves five connections at a time. Its password travels in clear text.",
+)
 
 
 class Options(BaseModel):
@@ -39,6 +56,7 @@ class Driver:
     """One module; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     max_pulse_s = codec.MAX_PULSE_S
+    reads_back = True
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the module; ValueError if its address or a usable password is missing."""

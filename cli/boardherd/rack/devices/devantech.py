@@ -19,7 +19,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Self
+
+from boardherd.rack.devices.contacts import Contacts
+from boardherd.rack.devices.device import SimulatedDevice
 
 SERVED_CONNECTIONS = 5
 """Connections that get answers; further ones are accepted and stay mute."""
@@ -33,8 +36,6 @@ PULSE_UNIT_S = 0.1
 _OK, _FAIL = b"\x00", b"\x01"
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for zero seconds: closing then sends RST instead of FIN."""
-
-Cause = Literal["command", "pulse", "reboot", "outside"]
 
 
 @dataclass(frozen=True)
@@ -60,27 +61,8 @@ MODELS: dict[int, Model] = {
 """The modules that can be simulated, by module id."""
 
 
-@dataclass(frozen=True)
-class Transition:
-    """One change of one output."""
-
-    port: int
-    energised: bool
-    at: float
-    """When, on the module's clock (monotonic seconds)."""
-    cause: Cause
-
-
-class DevantechModule:
-    """One module on one TCP port, alive inside ``async with``.
-
-    Its outputs survive connections, and its settings and faults may be changed at any time:
-
-    * ``delay``: seconds that every answer takes longer than usual;
-    * ``answer_fail``: set commands are answered with "fail" and not carried out;
-    * ``garble``: bytes sent in place of every answer, None to answer properly;
-    * :meth:`hang`, :meth:`dead`, :meth:`reboot` and :meth:`heal`.
-    """
+class DevantechModule(SimulatedDevice):
+    """One module on one TCP port, alive inside ``async with``."""
 
     def __init__(
         self,
@@ -115,25 +97,17 @@ class DevantechModule:
             sleep: how the module waits for the end of a pulse.
         """
         self.model = MODELS[module_id]
+        super().__init__(Contacts(self.model.outputs, on_change=on_change, clock=clock, sleep=sleep))
         self.host, self.port = host, port
         self.module_id, self.hardware, self.firmware = module_id, hardware, firmware
         self.mac, self.password, self.volts = mac, password, volts
-        self.process_delay, self.delay = process_delay, 0.0
-        self.answer_fail = False
-        self.garble: bytes | None = None
+        self.process_delay = process_delay
         self.inputs = 0
-        self.transitions: list[Transition] = []
         self.commands: deque[bytes] = deque(maxlen=1000)
         """What arrived last, one entry for each received chunk, unanswered ones included."""
-        self.connections_max = 0
-        """The most connections that were open at once."""
         self.clock = clock
-        self._sleep = sleep
-        self._on_change = on_change
-        self._outputs = dict.fromkeys(self.model.outputs, False)
         self._connections: list[_Connection] = []
         self._inbox: asyncio.Queue[tuple[_Connection, bytes]] = asyncio.Queue()
-        self._pulses: dict[int, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
         self._firmware_task: asyncio.Task[None] | None = None
         self._hung = False
@@ -146,28 +120,21 @@ class DevantechModule:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        tasks = [*self._pulses.values()]
         if self._firmware_task is not None:
-            tasks.append(self._firmware_task)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            self._firmware_task.cancel()
+            await asyncio.gather(self._firmware_task, return_exceptions=True)
+        await self.contacts.close()
         await self._unplug()
 
-    @property
-    def outputs(self) -> dict[int, bool]:
-        """For each output that exists whether it is energised, as a copy."""
-        return dict(self._outputs)
+    def stanza(self) -> dict[str, Any]:
+        """Return the keys of lab.toml with which a relay reaches this module."""
+        keys = {"kind": "devantech", "address": self.host, "tcp_port": self.port, "mac": self.mac}
+        return keys | ({"password": self.password} if self.password else {})
 
     @property
     def connections(self) -> int:
         """How many connections are open now, mute ones included."""
         return len(self._connections)
-
-    def switch(self, port: int, energised: bool) -> None:
-        """Switch an output behind every client's back, as the module's web page or an input would."""
-        self._end_pulse(port)
-        self._change(port, energised, "outside")
 
     async def hang(self) -> None:
         """Keep every connection, accept new ones, and neither act nor answer until :meth:`heal`."""
@@ -180,10 +147,10 @@ class DevantechModule:
     async def reboot(self, *, latched: bool = False, seconds: float = 0.2) -> None:
         """Reset all connections, drop the outputs unless ``latched``, and return when it is back."""
         await self._unplug()
-        for port in self._outputs:
-            self._end_pulse(port)
-            if not latched:
-                self._change(port, False, "reboot")
+        if latched:
+            self.contacts.end_pulses()
+        else:
+            self.contacts.drop()
         await asyncio.sleep(seconds)
         await self.heal()
 
@@ -254,7 +221,7 @@ class DevantechModule:
             case 0x10:
                 return bytes([self.module_id, self.hardware, self.firmware])
             case 0x24:
-                mask = sum(1 << (port - 1) for port, energised in self._outputs.items() if energised)
+                mask = sum(1 << (port - 1) for port, energised in self.outputs.items() if energised)
                 return mask.to_bytes(self.model.mask_bytes, "little")
             case 0x25 if self.model.input_bytes is not None:
                 return self.inputs.to_bytes(self.model.input_bytes, "big")
@@ -274,13 +241,13 @@ class DevantechModule:
             return _FAIL
         if chunk[0] == 0x23:
             bits = int.from_bytes(arguments, "little")
-            for port in self._outputs:
-                self._switch(port, bool(bits >> (port - 1) & 1), 0)
+            for port in self.outputs:
+                self.contacts.set(port, bool(bits >> (port - 1) & 1))
             return _OK
         port, pulse = arguments
-        if port not in self._outputs:
+        if port not in self.contacts:
             return _FAIL
-        self._switch(port, chunk[0] == 0x20, pulse)
+        self.contacts.set(port, chunk[0] == 0x20, hold=pulse * PULSE_UNIT_S)
         return _OK
 
     def _ascii(self, chunk: bytes) -> None:
@@ -291,12 +258,12 @@ class DevantechModule:
         port, pulse = int(fields[0]), int(fields[1])
         password = fields[2] if len(fields) > 2 else None
         if (
-            port in self._outputs
+            port in self.contacts
             and pulse <= 255
             and not self.answer_fail
             and self.password in {None, password}
         ):
-            self._switch(port, verb == ":DOA", pulse)
+            self.contacts.set(port, verb == ":DOA", hold=pulse * PULSE_UNIT_S)
 
     def _password(self, connection: _Connection, chunk: bytes) -> bytes:
         """Log in (1 is right and 2 wrong, unlike everywhere else), say how long that holds, or log out."""
@@ -320,32 +287,6 @@ class DevantechModule:
             return False
         connection.unlocked_until = self.clock() + UNLOCK_S
         return True
-
-    def _switch(self, port: int, energised: bool, pulse: int) -> None:
-        self._end_pulse(port)
-        self._change(port, energised, "command")
-        if pulse:
-            self._pulses[port] = asyncio.create_task(
-                self._pulse(port, energised, pulse * PULSE_UNIT_S), name=f"pulse of port {port}"
-            )
-
-    async def _pulse(self, port: int, energised: bool, seconds: float) -> None:
-        await self._sleep(seconds)
-        del self._pulses[port]
-        self._change(port, not energised, "pulse")
-
-    def _end_pulse(self, port: int) -> None:
-        if pulse := self._pulses.pop(port, None):
-            pulse.cancel()
-
-    def _change(self, port: int, energised: bool, cause: Cause) -> None:
-        if self._outputs[port] == energised:
-            return
-        self._outputs[port] = energised
-        now = self.clock()
-        self.transitions.append(Transition(port, energised, now, cause))
-        if self._on_change is not None:
-            self._on_change(port, energised, now)
 
 
 class _Connection(asyncio.Protocol):
@@ -386,3 +327,6 @@ class _Connection(asyncio.Protocol):
         with contextlib.suppress(OSError):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
+
+
+simulate = DevantechModule

@@ -1,0 +1,11 @@
+"""Devantech ETH modules."""
+
+from __future__ import annotations
+
+from boardherd.rack.devices.devantech import DevantechModule
+from support.rigs.rig import Rig
+
+RIGS = {
+    "devantech": Rig(lambda: DevantechModule(mac="00:04:A3:12:34:56")),
+    "devantech with a password": Rig(lambda: DevantechModule(password="apple")),
+}

@@ -41,6 +41,8 @@ class Action(StrEnum):
     """Look at a board now."""
     REPORT = "report"
     """Say everything that is known now, once more."""
+    DRAIN = "drain"
+    """Take no more commands, finish what is under way and deliver what is spooled; a restart ends it."""
 
 
 class State(StrEnum):
@@ -146,6 +148,11 @@ class Command(BaseModel):
         None, alias="for", description="lock: for how long; an hour unless the inventory's max_lock is less"
     )
     use: Slug | None = Field(None, description='lock: what for: "busy", "updating-sdk" or a word of the lab')
+    fenced: bool = Field(
+        False,
+        description="lock: whoever acts must name the lock's id; else the owner's name is enough. For services"
+        " that run several jobs under one name",
+    )
     sdk_version: Text | None = Field(None, description="set: the SDK that is installed on the board now")
     note: Text | None = Field(None, description="set: what people should know about the board")
     force: bool = Field(

@@ -24,6 +24,7 @@ class Lock(BaseModel):
     id: HexId
     owner: Operator = Field(description="broker user name of the holder")
     use: Slug = Field(BUSY, description="what for: busy, updating-sdk, or a word of the lab")
+    fenced: bool = Field(False, description="true when the owner's name is not enough: the id must be named")
     since: Micros = Field(description="when it was taken")
     until: Micros = Field(description="when it ends by itself")
     reason: Text | None = Field(None, description="why, in the holder's words")

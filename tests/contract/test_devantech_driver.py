@@ -8,8 +8,9 @@ import contextlib
 import pytest
 from pydantic import SecretStr
 
-from boardherd.rack.devices.devantech import DevantechModule
-from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
+from boardherd.rack.devices.devantech import MODELS, DevantechModule
+from boardherd_agent.devices.codecs import devantech as codec
+from boardherd_agent.devices.device import DeviceGarbled, DeviceOffline, DeviceRefused
 from boardherd_agent.devices.drivers.devantech import Driver, Options
 from boardherd_shared.inventory import RelayConfig
 
@@ -87,11 +88,38 @@ async def test_an_unknown_module_is_used_as_configured_and_marked() -> None:
             assert (await device.read())[8]
 
 
-@pytest.mark.parametrize("module_id", [18, 19, 20, 21, 51, 52, 54])
+@pytest.mark.parametrize("port_count", [8, 16, 20])
+async def test_a_module_that_nobody_knows_has_as_many_outputs_as_configured(port_count: int) -> None:
+    """An ETH_016 is in no table of the vendor; were there one, it would work like this."""
+    async with DevantechModule(module_id=77, outputs=port_count) as module:
+        async with driver(module, port_count=port_count) as device:
+            assert device.identity.port_count == port_count
+            await device.set(port_count, True)
+            assert {port for port, energised in (await device.read()).items() if energised} == {port_count}
+            with pytest.raises(DeviceRefused, match="unverified"):
+                await device.set(port_count + 1, True)
+        assert said(module) == ["10", f"20 {port_count:02X} 00", "24"]
+
+
+async def test_a_module_that_nobody_knows_with_a_mask_of_another_length_is_never_guessed() -> None:
+    async with DevantechModule(module_id=77, outputs=16) as module, driver(module, port_count=8) as device:
+        with pytest.raises(DeviceGarbled, match="00 00"):
+            await device.read()
+
+
+def test_the_simulated_models_are_those_that_the_driver_knows() -> None:
+    """The tables are written down twice, so that a slip in one of them shows."""
+    assert {id_: (m.name, m.outputs, m.mask_bytes) for id_, m in MODELS.items()} == {
+        id_: (m.name, m.outputs, m.mask_bytes) for id_, m in codec.MODELS.items()
+    }
+
+
+@pytest.mark.parametrize("module_id", list(MODELS))
 async def test_every_output_of_every_model_switches_and_reads_back(module_id: int) -> None:
     async with DevantechModule(module_id=module_id, process_delay=0) as module:
         async with driver(module) as device:
             assert device.identity.model == module.model.name
+            assert device.identity.port_count == max(module.model.outputs)
             for output in module.model.outputs:
                 await device.set(output, True)
                 assert await device.read() == module.outputs

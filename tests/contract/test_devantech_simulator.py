@@ -111,6 +111,25 @@ async def test_outputs_of_a_bigger_module() -> None:
         assert await line.ask("25") == "00 00 00 05"
 
 
+@pytest.mark.parametrize(
+    ("module_id", "mask", "inputs"),
+    [(22, "08 80", "00 05"), (23, "02 02 00", "00 00 00 05"), (29, "0A 00", "00 05")],
+)
+async def test_outputs_and_inputs_of_the_rarer_modules(module_id: int, mask: str, inputs: str) -> None:
+    async with DevantechModule(module_id=module_id) as module, connected(module) as line:
+        assert await line.ask("10") == f"{module_id:02X} 02 1C"
+        assert await line.ask(f"23 {mask}") == "00"
+        assert await line.ask("24") == mask
+        module.inputs = 5
+        assert await line.ask("25") == inputs
+
+
+@pytest.mark.parametrize(("module_id", "outputs"), [(19, 16), (77, 25), (77, 0), (256, 8)])
+def test_a_module_that_cannot_be_is_refused_in_words(module_id: int, outputs: int) -> None:
+    with pytest.raises(ValueError, match="outputs"):
+        DevantechModule(module_id=module_id, outputs=outputs)
+
+
 async def test_an_eth484_has_no_outputs_5_to_8() -> None:
     async with DevantechModule(module_id=20) as module, connected(module) as line:
         assert await line.ask("20 05 00") == "01"

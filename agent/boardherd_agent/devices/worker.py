@@ -2,19 +2,21 @@
 
 One operation at a time, each with a deadline; a read-back after every switch; a second try, on a
 fresh connection, for reads and absolute sets only; closing and opening again after silence or nonsense.
-What is then known of each port is kept by :mod:`boardherd_agent.devices.ports`.
+On a module that other PCs use too, the connection lasts for one operation. What is then known of each port
+is kept by :mod:`boardherd_agent.devices.ports`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Literal
 
 import structlog
 
+from boardherd_agent.devices.access import Access
 from boardherd_agent.devices.device import (
     DeviceError,
     DeviceGarbled,
@@ -22,43 +24,21 @@ from boardherd_agent.devices.device import (
     DeviceRefused,
     Driver,
     Identity,
+    Pulser,
 )
-from boardherd_agent.devices.ports import PortBook, PortStatus, PortUse
-from boardherd_shared.backoff import delays
+from boardherd_agent.devices.outcome import Switched, Timing
+from boardherd_agent.devices.ports import WORN_AT, PortBook, PortStatus, PortUse, opposite
+from boardherd_agent.devices.restoring import AFTER_OUTAGE, RestorePlan
 from boardherd_shared.clock import Clock
 from boardherd_shared.inventory import RelayConfig
 from boardherd_shared.records import Power
-from boardherd_shared.values import one_line
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
-__all__ = ["PortStatus", "PortUse", "RelayWorker", "Switched", "Timing"]
+__all__ = ["PortStatus", "PortUse", "RelayWorker", "Switched", "Tell", "Timing"]
 
-
-@dataclass(frozen=True)
-class Switched:
-    """The outcome of a switch: measured before, and measured after."""
-
-    before: Power
-    observed: Power
-
-
-def _short_delays() -> Iterator[float]:
-    return delays(first=0.5, cap=10.0)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How patient a worker is; seconds."""
-
-    operation: float = 10.0
-    """The longest that one operation may hold the device."""
-    read_back: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
-    """Pauses before each look whether the port has followed a switch."""
-    backoff: Callable[[], Iterator[float]] = _short_delays
-    """Pauses between attempts to reach a device that does not answer."""
+Tell = Callable[[Literal["fault", "transition"], int, str], None]
+"""Takes the kind of an event, the port that it is about, and the sentence."""
 
 
 class RelayWorker:
@@ -73,6 +53,9 @@ class RelayWorker:
         clock: Clock,
         on_change: Callable[[PortStatus], None] = lambda _: None,
         *,
+        tell: Tell = lambda _kind, _port, _text: None,
+        may_restore: Callable[[int], bool] = lambda _: False,
+        shared: bool = False,
         timing: Timing | None = None,
     ) -> None:
         """Make a worker; nothing is opened yet.
@@ -83,29 +66,54 @@ class RelayWorker:
             driver: makes a fresh driver for each connection.
             ports: the ports that may be driven, and what for.
             clock: for the times in statuses.
-            on_change: called when the observed or asked state of a port changes, or the reason given with it.
+            on_change: called when the observed or asked state of a port changes, its drift, or the reason.
+            tell: called with what belongs on record beside the states: a port brought back, a worn contact.
+            may_restore: asked before a port is brought back after an outage, as ``after_outage = "restore"``
+                wants it; it answers False while the board is locked, in use or being switched.
+            shared: whether other PCs use the device too, so that no connection may be kept.
             timing: how patient to be.
         """
-        self.online = False
-        """Whether the device answered last time."""
-        self.identity: Identity | None = None
-        """What the device says of itself; None until it has answered once."""
-        self.last_answer: int | None = None
-        """When it last answered, wall clock in microseconds."""
-        self.trouble = ""
-        """Why it is not online, in words."""
-        self._relay, self._config, self._driver, self._clock = relay, config, driver, clock
+        self.maintenance = ""
+        """Why nothing may be switched, in a person's words; empty when everything may. Reading goes on."""
+        self._relay, self._config, self._clock = relay, config, clock
+        self._tell, self._may_restore, self._shared = tell, may_restore, shared
         self._timing = timing or Timing()
-        self._ports = PortBook(relay, ports, clock, on_change)
-        self._lock = asyncio.Lock()
+        self._ports = PortBook(relay, ports, clock, on_change, self._worn)
+        self._plan = RestorePlan(config.stagger)
         self._wake = asyncio.Event()
-        self._device: Driver | None = None
-        self._closing = contextlib.AsyncExitStack()
-        self._reopened = False
-        """Whether the connection is new since the last reading."""
+        self._access = Access(
+            relay,
+            config,
+            driver,
+            self._ports,
+            clock,
+            limit=self._timing.operation,
+            shared=shared,
+            on_stray=self._strayed,
+        )
+
+    @property
+    def online(self) -> bool:
+        """Whether the device answered last time."""
+        return self._access.online
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the device says of itself; None until it has answered once."""
+        return self._access.identity
+
+    @property
+    def last_answer(self) -> int | None:
+        """When it last answered, wall clock in microseconds."""
+        return self._access.last_answer
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not online, in words."""
+        return self._access.trouble
 
     async def run(self) -> None:
-        """Keep the device open and read it every ``config.poll`` seconds, until cancelled.
+        """Keep reading the device every ``config.poll`` seconds, until cancelled.
 
         No failure of the device ends it; the device is closed when it ends.
         """
@@ -113,21 +121,24 @@ class RelayWorker:
         try:
             while True:
                 try:
-                    await self._poll()
+                    await self._access.poll()
+                    await self._bring_back()
                 except DeviceError:
                     pause = next(waits)
                 else:
-                    waits, pause = self._timing.backoff(), self._config.poll
+                    waits, pause = self._timing.backoff(), self._poll_interval()
                 await self._rest(pause)
         finally:
-            async with self._lock:
-                await self._close()
+            await self._access.close()
 
     async def read(self, port: int) -> Power:
-        """Return the state of a port, fresh from the device; raises DeviceError."""
+        """Return the state of a port, fresh from the device; raises DeviceError.
+
+        A device that cannot be read back is asked whether it is there, and the state is unknown.
+        """
         self._check(port)
-        async with self._turn():
-            return await self._measure(port)
+        async with self._access.turn():
+            return await self._access.measure(port)
 
     async def switch(self, port: int, power: Power, *, by: str) -> Switched:
         """Switch a port on or off, and return what was measured before and after.
@@ -136,166 +147,208 @@ class RelayWorker:
         follow within about a second. Raises DeviceError when the device could not be reached, answered
         nonsense or refused; the port may have moved all the same unless it refused.
         """
-        self._check(port)
-        async with self._turn():
-            return await self._drive(port, await self._measure(port), power, by)
+        async with self._switching(port):
+            return await self._drive(port, await self._access.measure(port), power, by)
 
     async def toggle(self, port: int, *, by: str) -> Switched:
         """Switch a port to the opposite of the state just read, as an absolute set.
 
         Raises DeviceRefused when that state cannot be read, DeviceError as :meth:`switch` does afterwards.
         """
-        self._check(port)
-        async with self._turn():
+        async with self._switching(port):
             try:
-                before = await self._measure(port)
+                before = await self._access.measure(port)
             except (DeviceOffline, DeviceGarbled) as error:
-                await self._fail(error)
+                await self._access.fail(error)
                 raise DeviceRefused(f"the state of {self._relay}:{port} is unknown: {error}") from error
-            return await self._drive(port, before, Power.OFF if before is Power.ON else Power.ON, by)
+            if before is Power.UNKNOWN:
+                raise DeviceRefused(
+                    f"{self._relay}:{port} cannot be read back, so it can be set but not toggled"
+                )
+            return await self._drive(port, before, opposite(before), by)
+
+    def can_pulse(self, port: int, seconds: float) -> bool:
+        """Return whether the device itself can hold a state of a port for ``seconds``."""
+        return port in self._ports and 0 < seconds <= self._access.max_pulse_s
+
+    async def pulse(self, port: int, power: Power, seconds: float, *, by: str) -> Switched:
+        """Let the device hold a state for ``seconds`` and then go to the opposite one by its own clock.
+
+        Returns when the begin was measured; the opposite state is from now on the asked one, and whoever
+        needs to know that it came reads the port later. Never tried a second time. Raises DeviceError as
+        :meth:`switch` does, and DeviceRefused when the device cannot do it (see :meth:`can_pulse`).
+        """
+        if not self.can_pulse(port, seconds):
+            raise DeviceRefused(f"{self._relay}:{port} times no pulse of {seconds:g} s by itself")
+        async with self._switching(port):
+            before = await self._access.measure(port)
+            energised = self._ports.energised(port, power)
+            with self._minding(port, power):
+                self._ports.pulsing(port, power, seconds)
+                await self._access.connection.once(lambda device: _pulse(device, port, energised, seconds))
+                self._ports.acknowledged(port, by, moved=power is not before)
+                return await self._outcome(port, before, power, over_at=self._now() + seconds)
+
+    async def restore(self, port: int, *, by: str) -> Switched:
+        """Bring a port to the state that was asked of it, or else to the one that the inventory calls normal.
+
+        Raises DeviceRefused when neither is known, DeviceError as :meth:`switch` does.
+        """
+        async with self._switching(port):
+            before = await self._access.measure(port)
+            wanted = self._ports.status(port).wanted
+            if wanted == "any":
+                raise DeviceRefused(
+                    f"nothing was asked of {self._relay}:{port}, and no state of it is normal"
+                )
+            return await self._drive(port, before, Power(wanted), by)
+
+    async def accept(self, port: int, *, by: str) -> Power:
+        """Take the state measured now for the one that was asked, switch nothing, and return it.
+
+        Raises DeviceRefused for a device that cannot be read back, DeviceError as :meth:`read` does.
+        """
+        self._check(port)
+        async with self._access.turn():
+            observed = await self._access.measure(port)
+            if observed is Power.UNKNOWN:
+                raise DeviceRefused(
+                    f"{self._relay}:{port} cannot be read back, so there is nothing to accept"
+                )
+            self._plan.forget(port)
+            self._ports.accepted(port, by)
+        self._tell("transition", port, f"{self._relay}:{port} may be {observed.upper()}: accepted by {by}")
+        return observed
 
     def status(self, port: int) -> PortStatus:
         """Return what is known of a port, without asking the device; a port not in use here is unknown."""
         return self._ports.status(port)
 
-    async def _poll(self) -> None:
-        async with self._turn():
-            await self._refresh()
+    def _poll_interval(self) -> float:
+        """Return the pause between readings; of a shared device a longer and uneven one, so that PCs do not meet."""
+        return self._config.poll * (random.uniform(1.0, 1.5) if self._shared else 1.0)
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait, or less if an interrupted switch left a port unknown."""
+    async def _rest(self, pause: float) -> None:
+        """Wait, or less if an interrupted switch left a port unknown, or when a port shall be brought back."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(pause, self._plan.wait(self._now())) if self.online else pause):
                 await self._wake.wait()
         self._wake.clear()
+
+    async def _bring_back(self) -> None:
+        """Restore the ports whose turn it is; one that cannot be reached keeps its place."""
+        while (port := self._plan.next(self._now())) is not None:
+            async with self._access.turn():
+                await self._bring_back_one(port)
+
+    async def _bring_back_one(self, port: int) -> None:
+        name = f"{self._relay}:{port}"
+        try:
+            before = await self._access.measure(port)
+            status = self._ports.status(port)
+            if before is status.asked:
+                self._plan.forget(port)
+                return
+            if objection := self._objection(port):
+                self._plan.forget(port)
+                text = f"{name} stays {before.upper()} ({status.reason}): {objection}"
+                self._tell("transition", port, text)
+                return
+            observed = (await self._drive(port, before, status.asked, AFTER_OUTAGE)).observed
+        except DeviceRefused as error:
+            self._plan.forget(port)
+            self._tell("fault", port, f"{name} could not be brought back: {error}")
+        except (DeviceOffline, DeviceGarbled):
+            self._strayed(port)
+            raise
+        else:
+            text = f"{name} was brought back to {status.asked.upper()} by {AFTER_OUTAGE}"
+            self._tell("transition", port, f"{text}, measures {observed.upper()} ({status.reason})")
+
+    def _objection(self, port: int) -> str:
+        """Return why a port must not be brought back; empty when it may."""
+        if self.maintenance:
+            return f"{self._relay} is in maintenance: {self.maintenance}"
+        return "" if self._may_restore(port) else "the board is locked, in use or being switched"
 
     def _check(self, port: int) -> None:
         if port not in self._ports:
             raise DeviceRefused(f"no board of this PC uses {self._relay}:{port}")
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Have the device to oneself for one operation, and leave it closed unless that ended in order."""
-        limit = self._timing.operation
-        async with self._lock:
+    async def _switching(self, port: int) -> AsyncIterator[None]:
+        """Have the device to oneself for one switch, where switching is allowed at all."""
+        self._check(port)
+        async with self._access.turn():
+            if self.maintenance:
+                raise DeviceRefused(f"{self._relay} is in maintenance: {self.maintenance}")
+            yield
+
+    @contextlib.contextmanager
+    def _minding(self, port: int, power: Power) -> Iterator[None]:
+        """Keep the books right while a port is asked to be ``power``, however that ends."""
+        self._plan.forget(port)
+        with self._ports.driving(port):
             try:
-                async with asyncio.timeout(limit):
-                    yield
-            except DeviceRefused:
+                yield
+            except DeviceRefused as error:
+                self._ports.refused(port, str(error))
                 raise
-            except DeviceError as error:
-                await self._fail(error)
+            except asyncio.CancelledError:
+                self._ports.interrupted(port)
+                self._wake.set()
                 raise
-            except TimeoutError as error:
-                late = DeviceOffline(f"{self._relay} did not finish within {limit:g} s")
-                await self._fail(late)
-                raise late from error
-            except BaseException:
-                await self._close()
-                raise
+            finally:
+                if power is Power.ON:
+                    self._plan.switched_on(self._now())
 
     async def _drive(self, port: int, before: Power, power: Power, by: str) -> Switched:
         """Ask for a state, and look until the device shows it."""
         energised = self._ports.energised(port, power)
-        self._ports.asked(port, power)
-        try:
-            await self._attempt(lambda device: device.set(port, energised))
-            self._ports.switched(port, by, moved=power is not before)
-            return Switched(before, await self._read_back(port, power))
-        except DeviceRefused as error:
-            self._ports.remark(port, str(error))
-            raise
-        except asyncio.CancelledError:
-            self._ports.interrupted(port)
-            self._wake.set()
-            raise
+        last = before if self._ports.measurable else self._ports.status(port).asked
+        with self._minding(port, power):
+            self._ports.asked(port, power)
+            await self._access.connection.attempt(lambda device: device.set(port, energised))
+            self._ports.acknowledged(port, by, moved=power is not last)
+            return await self._outcome(port, before, power)
 
-    async def _read_back(self, port: int, power: Power) -> Power:
+    async def _outcome(
+        self, port: int, before: Power, power: Power, over_at: float = float("inf")
+    ) -> Switched:
+        """Look until the port is ``power``, or until that is ``over_at`` by the device's own clock."""
+        if not self._ports.measurable:
+            return Switched(before, Power.UNKNOWN, confirmed=False)
         observed = Power.UNKNOWN
         for pause in self._timing.read_back:
             await asyncio.sleep(pause)
-            observed = await self._measure(port, ours=port)
+            observed = await self._access.measure(port)
             if observed is power:
-                return observed
+                return Switched(before, observed)
+            if self._now() >= over_at:
+                return Switched(before, observed, confirmed=False)
         self._ports.remark(port, f"asked {power}, but the module still says {observed}")
-        return observed
+        return Switched(before, observed)
 
-    async def _measure(self, port: int, ours: int | None = None) -> Power:
-        """Read the device and return one port's state; raises DeviceRefused if it has no such port."""
-        await self._refresh(ours)
-        status = self._ports.status(port)
-        if status.observed is Power.UNKNOWN:
-            raise DeviceRefused(f"{self._relay}:{port}: {status.reason}")
-        return status.observed
+    def _strayed(self, port: int) -> None:
+        """Put a port that an outage led away from what was asked on the list, where that is wanted."""
+        if self._config.after_outage == "restore":
+            self._plan.add(port, self._ports.status(port).asked, self._now() + self._ports.min_off(port))
 
-    async def _refresh(self, ours: int | None = None) -> None:
-        """Read all ports; a change of port ``ours`` is our own doing."""
-        try:
-            outputs = await self._attempt(lambda device: device.read())
-        except DeviceRefused as error:
-            self._lose(error)
-            raise
-        self._found()
-        self._ports.measured(outputs, reopened=self._reopened, ours=ours)
-        self._reopened = False
+    def _worn(self, status: PortStatus) -> None:
+        text = (
+            f"{self._relay}:{status.port} has been switched {WORN_AT} times: its contact may fail from now on"
+        )
+        log.warning("a relay's contact is worn", relay=self._relay, port=status.port, switches=WORN_AT)
+        self._tell("fault", status.port, text)
 
-    async def _attempt(self, act: Callable[[Driver], Awaitable[T]]) -> T:
-        """Do what may be repeated without harm, a second time if the connection turns out to be stale."""
-        was_open = self._device is not None
-        try:
-            return await act(await self._open())
-        except (DeviceOffline, DeviceGarbled):
-            await self._close()
-            if not was_open:
-                raise
-        return await act(await self._open())
-
-    async def _open(self) -> Driver:
-        if self._device is None:
-            self._device = await self._closing.enter_async_context(self._driver())
-            self._reopened = True
-            self._identified(self._device.identity)
-        return self._device
-
-    async def _close(self) -> None:
-        self._device = None
-        await self._closing.aclose()
-
-    def _identified(self, identity: Identity) -> None:
-        """Take note of what the device says it is."""
-        if identity == self.identity:
-            return
-        self.identity = identity
-        odd = _mismatch(identity, self._config)
-        self._ports.module = one_line(f"{identity}; {odd}" if odd else str(identity))
-        if odd:
-            log.warning(
-                "the relay is not what the inventory says", relay=self._relay, found=self._ports.module
-            )
-
-    def _found(self) -> None:
-        self.last_answer = self._clock.wall()
-        if not self.online:
-            log.info("the relay answers", relay=self._relay, module=self._ports.module)
-        self.online, self.trouble = True, ""
-
-    async def _fail(self, error: DeviceError) -> None:
-        """Give up the connection; what the ports do is unknown from here on."""
-        await self._close()
-        self._lose(error)
-
-    def _lose(self, error: DeviceError) -> None:
-        if self.online or not self.trouble:
-            log.warning("the relay does not answer properly", relay=self._relay, why=str(error))
-        self.online, self.trouble = False, one_line(str(error))
-        self._ports.lost(self.trouble)
+    def _now(self) -> float:
+        return self._clock.up() / 1e6
 
 
-def _mismatch(identity: Identity, config: RelayConfig) -> str:
-    """Return how a device differs from its entry in the inventory, in words."""
-    odd = []
-    if identity.port_count is not None and identity.port_count != config.port_count:
-        odd.append(f"it has {identity.port_count} ports, the inventory says {config.port_count}")
-    if identity.mac and config.mac and identity.mac != config.mac.replace("-", ":"):
-        odd.append(f"its address is {identity.mac}, the inventory says {config.mac}")
-    return ", ".join(odd)
+async def _pulse(device: Driver, port: int, energised: bool, seconds: float) -> None:
+    if not isinstance(device, Pulser):
+        raise DeviceRefused("the device times no pulses by itself")
+    try:
+        await device.pulse(port, energised, seconds)
+    except ValueError as error:  # a length that the device has no number for
+        raise DeviceRefused(str(error)) from error

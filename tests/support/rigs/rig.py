@@ -27,8 +27,17 @@ class Rig:
     """How the message of DeviceGarbled shows the bytes 55 AA 55 AA 55."""
     reads_back: bool = True
     """Whether the device can be asked what its outputs do."""
+    acknowledges: bool = True
+    """Whether a device that cannot be read back answers a switch at least."""
     drops_outputs: bool = True
     """Whether the outputs are released when the device loses its supply."""
+
+    absent: str = "refused"
+    """What is said while the device is unplugged."""
+    exclusive: bool = False
+    """Whether one program alone can have the device open."""
+    place: tuple[str, str] | None = None
+    """The option that says where it is, and how an address and a port stand there."""
 
     def config(self, device: SimulatedDevice) -> dict[str, Any]:
         """Return what stands in lab.toml about a running device."""

@@ -38,7 +38,9 @@ mac = "00:04:A3:12:34:56"
     tested="a simulator with the module's oddities; two clients written by others drive the same simulator",
     pulse="0.1 to 25.5 s",
     after_power_loss='all released, unless "Latched Outputs" is switched on in the module',
-    notes="A module serves five connections at a time. Its password travels in clear text.",
+    notes="A module serves five connections at a time. Its password travels in clear text. ETH008 and ETH008-B "
+    "report the same id, so which one it is stays the lab's word. A module with an id that is not listed is used "
+    "with as many outputs as port_count says, and shown as unverified.",
 )
 
 

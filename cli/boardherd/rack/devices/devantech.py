@@ -49,16 +49,36 @@ class Model:
     """Length of the answer to the inputs command; None if the module never answers it."""
 
 
+_ETH484 = (*range(1, 5), *range(9, 17))
+
 MODELS: dict[int, Model] = {
     18: Model("ETH002", (1, 2), 1),
     19: Model("ETH008", tuple(range(1, 9)), 1),
-    20: Model("ETH484", (*range(1, 5), *range(9, 17)), 2, 2),
+    20: Model("ETH484", _ETH484, 2, 2),
     21: Model("ETH8020", tuple(range(1, 21)), 3, 4),
+    22: Model("WIFI484", _ETH484, 2, 2),
+    23: Model("ETH0621", (1, 2, 9, 10), 3, 4),
+    24: Model("WIFI8020", tuple(range(1, 21)), 3, 4),
+    26: Model("WIFI002", (1, 2), 1),
+    28: Model("WIFI008", tuple(range(1, 9)), 1),
+    29: Model("ETH044", tuple(range(1, 5)), 2, 2),
     51: Model("ETH1620", tuple(range(1, 21)), 3),
     52: Model("ETH1610", tuple(range(1, 11)), 2, 2),
     54: Model("ETH24V008", tuple(range(1, 9)), 1, 1),
 }
-"""The modules that can be simulated, by module id."""
+"""The modules of the vendor's table, by the id that they report."""
+
+
+def _model(module_id: int, outputs: int | None) -> Model:
+    """Return the model with an id; one that the table lacks has as many plain outputs as is said, or eight."""
+    if model := MODELS.get(module_id):
+        if outputs not in {None, len(model.outputs), max(model.outputs)}:
+            raise ValueError(f"an {model.name} has {len(model.outputs)} outputs, not {outputs}")
+        return model
+    count = 8 if outputs is None else outputs
+    if not 0 <= module_id <= 255 or not 1 <= count <= 24:
+        raise ValueError("a module id is a number from 0 to 255, and a module has 1 to 24 outputs")
+    return Model(f"module id {module_id}", tuple(range(1, count + 1)), (count + 7) // 8)
 
 
 class DevantechModule(SimulatedDevice):
@@ -70,6 +90,7 @@ class DevantechModule(SimulatedDevice):
         host: str = "127.0.0.1",
         port: int = 0,
         module_id: int = 19,
+        outputs: int | None = None,
         hardware: int = 2,
         firmware: int = 28,
         mac: str = "00:04:A3:00:00:01",
@@ -85,7 +106,8 @@ class DevantechModule(SimulatedDevice):
         Args:
             host: address to listen on.
             port: TCP port, 0 for a free one; the attribute ``port`` tells which, and it stays the same.
-            module_id: which of :data:`MODELS` it is.
+            module_id: which of :data:`MODELS` it is, or any other id for a module that nobody knows.
+            outputs: how many outputs a module has whose id nobody knows; 8 unless given.
             hardware: hardware version it reports.
             firmware: firmware version it reports.
             mac: hardware address it reports.
@@ -96,7 +118,7 @@ class DevantechModule(SimulatedDevice):
             clock: the module's clock in seconds.
             sleep: how the module waits for the end of a pulse.
         """
-        self.model = MODELS[module_id]
+        self.model = _model(module_id, outputs)
         super().__init__(Contacts(self.model.outputs, on_change=on_change, clock=clock, sleep=sleep))
         self.host, self.port = host, port
         self.module_id, self.hardware, self.firmware = module_id, hardware, firmware
@@ -129,6 +151,7 @@ class DevantechModule(SimulatedDevice):
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this module."""
         keys = {"kind": "devantech", "address": self.host, "tcp_port": self.port, "mac": self.mac}
+        keys["port_count"] = max(self.outputs)
         return keys | ({"password": self.password} if self.password else {})
 
     @property

@@ -32,7 +32,8 @@ _POLICIES = """\
 
 | what | how long | set by |
 | --- | --- | --- |
-| samples, verdicts with minutes, states, events, commands, boots, losses, dead letters | {raw} d | `retention.raw` |
+| samples, verdicts with minutes, states, dead letters | {raw} d | `retention.raw` |
+| commands, events, boots, losses | {audit} d | `retention.audit` |
 | `pc_stats_5m` | {five} d | `retention.five_minutes` |
 | `pc_stats_1h`, `board_verdict_hours`, `board_usage` | for ever | |
 | `stream_digests` | the newest 1000 of each stream | |
@@ -198,6 +199,7 @@ def _policies() -> str:
     retention, rollup = RetentionSettings(), RollupSettings()
     return _POLICIES.format(
         raw=round(retention.raw / _DAY),
+        audit=round(retention.audit / _DAY),
         five=round(retention.five_minutes / _DAY),
         window=round(rollup.window / _DAY),
         spool=round(rollup.spool_age / _DAY),

@@ -19,7 +19,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The database's own": ("settings", "tombstones", "schema_migrations"),
     "Views": (
         "pc_overview", "relay_overview", "relay_port_overview", "board_overview", "board_summary_by_test_farm",
-        "board_summary_by_platform", "pc_stats_1d", "clock",
+        "board_summary_by_platform", "pc_stats_1d", "pc_silence", "clock",
     ),
 }  # fmt: skip
 """Tables and views in the order of the page."""
@@ -35,7 +35,10 @@ TABLES = {
     "pc_current": "The newest sample of each PC, by the time when it was taken, whatever arrived last.",
     "board_current": "The newest verdict on each board, by the PC that controls it.",
     "relay_port_current": "The newest state of each relay port, by the PC whose board hangs on it.",
-    "pc_stats": "Samples of test PCs, one row each. GB are 10⁹ and MB 10⁶ bytes.",
+    "pc_stats": (
+        "Samples of test PCs, one row each. GB are 10⁹ and MB 10⁶ bytes. How many envelopes an agent has sent, sent"
+        " once more or seen acknowledged is counted from its start: that is in the metrics, what was lost in `losses`."
+    ),
     "board_liveness": "Verdicts on boards: changes, and a keyframe an hour that says what still holds.",
     "relay_states": "States of relay ports: changes, and a keyframe an hour.",
     "events": "What happened once: transitions, steps of commands, losses, boots, faults.",
@@ -65,6 +68,10 @@ TABLES = {
     "board_summary_by_test_farm": "How many boards each test farm has, and how they are.",
     "board_summary_by_platform": "How many boards of each platform there are, and how they are.",
     "pc_stats_1d": "Samples rolled up by the day (UTC), from the hours; averages weigh by the samples of each hour.",
+    "pc_silence": (
+        "From when on each PC counts as silent, unless it is heard before: three of its own sample intervals after it"
+        " was last heard, and 5 s at least."
+    ),
     "clock": "What time it is.",
 }
 
@@ -82,6 +89,8 @@ COLUMNS: dict[str, str] = {
     "created_at": "when the row was made",
     "updated_at": "when the row was last changed",
     "retired_at": "when it left `lab.toml`; retired things stay",
+    "sample_interval_s": "how often the agent samples, by its hello, seconds; for how long it may be silent follows",
+    "silent_at": "from when on it is silent unless it is heard before; NULL when it never was",
     "declared": "1 when `lab.toml` names it, 0 when only an agent reported it",
     "timestamp": "when it was true, by corrected time",
     "received_at": "when the collector received it",
@@ -293,9 +302,12 @@ OWN: dict[str, dict[str, str]] = {
     "schema_migrations": {"number": "its number", "name": "name of its file"},
     "events": {"number": "order of writing"},
     "pc_overview": {"ip_address": "observed address, else the configured one", "watched_by": "id of that PC"},
-    "relay_port_overview": {"observed": "what the module said; unknown once nobody confirmed it for 3 min"},
+    "relay_port_overview": {
+        "observed": "what the module said; unknown once its agent is silent or has not confirmed it for 3 min",
+        "is_confirmed": "1 as long as the agent stands by what it said, if only that the module does not answer",
+    },
     "board_overview": {
-        "verdict": "what is known of the board; unknown once nobody confirmed it for 3 min",
+        "verdict": "what is known of the board; unknown once its agent is silent or has not confirmed it for 3 min",
         "use_status": "use; idle again when the lock's deadline is over",
         "is_locked": "1 when locked and the deadline is to come",
         "since": "when the verdict began, or when it was no longer confirmed",

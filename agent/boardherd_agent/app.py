@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import sqlite3
 import sys
-import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
 import structlog
 
 from boardherd_agent.bench import Bench, driver_factories
-from boardherd_agent.control.commands import Commander, Request
-from boardherd_agent.control.cycle import Executor
+from boardherd_agent.control.control_file import ControlFile
+from boardherd_agent.control.desk import Desk
 from boardherd_agent.control.journal import Journal, JournalAway, PortMemory
+from boardherd_agent.conversation import Conversation
 from boardherd_agent.delivery.figures import delivery_fields
 from boardherd_agent.delivery.files import SpoolBusyError
 from boardherd_agent.delivery.outbox import Outbox
@@ -38,16 +38,17 @@ from boardherd_shared.lifecycle import (
     version_of_python,
     watchdog_interval,
 )
-from boardherd_shared.link import Farewell, Incoming, Link, LinkDown, Session
-from boardherd_shared.messages import Hello, HostFacts, ProtocolError, Status, decode, encode
-from boardherd_shared.records import HostRecord
-from boardherd_shared.topics import Address, Kind, Topics, parse
+from boardherd_shared.link import Link, LinkDown
+from boardherd_shared.locks import Lock
+from boardherd_shared.messages import Hello, HostFacts
+from boardherd_shared.records import HostRecord, Power
+from boardherd_shared.topics import Topics
+
+_DRAIN_S = 60.0
+"""How long a drain waits for the collector before it says what is left."""
 
 _LAST_WORDS_S = 1.5
 """How long a stop waits for the last results to reach the broker."""
-
-_OWN_TOPICS = (Kind.STATUS, Kind.ACK, Kind.RESUME, Kind.COMMAND, Kind.RELAY_STATE, Kind.BOARD_STATE)
-"""What an agent reads below its own id: orders and answers, and what the broker remembers of it."""
 
 log = structlog.get_logger()
 
@@ -55,14 +56,14 @@ log = structlog.get_logger()
 async def main(settings: AgentSettings, inventory: Inventory) -> None:
     """Be the agent until cancelled; raises CannotStart, or ConfigError for a driver's keys, in words."""
     facts = await asyncio.to_thread(host_facts)
-    async with _open(settings) as (spool, journal):
-        agent = Agent(settings, inventory, facts, spool, journal)
+    async with _open(settings) as (spool, control):
+        agent = Agent(settings, inventory, facts, spool, control)
         await agent.prepare()
         await agent.run()
 
 
 @contextlib.asynccontextmanager
-async def _open(settings: AgentSettings) -> AsyncIterator[tuple[Spool, Journal]]:
+async def _open(settings: AgentSettings) -> AsyncIterator[tuple[Spool, ControlFile]]:
     """Open what is kept on the disk."""
     clock = SystemClock()
     with contextlib.suppress(OSError):  # without it everything is kept in memory, and commands are refused
@@ -73,23 +74,29 @@ async def _open(settings: AgentSettings) -> AsyncIterator[tuple[Spool, Journal]]
             await stack.enter_async_context(spool)
         except SpoolBusyError as error:
             raise CannotStart(str(error)) from error
-        yield spool, await stack.enter_async_context(Journal(settings.state_dir / "control.db", clock))
+        yield spool, await stack.enter_async_context(ControlFile(settings.state_dir / "control.db"))
 
 
 class Agent:
     """Everything that runs on a test PC."""
 
     def __init__(
-        self, settings: AgentSettings, inventory: Inventory, facts: HostFacts, spool: Spool, journal: Journal
+        self,
+        settings: AgentSettings,
+        inventory: Inventory,
+        facts: HostFacts,
+        spool: Spool,
+        control: ControlFile,
     ) -> None:
         """Put the parts together; nothing runs yet."""
         self._settings = settings
         self._inventory = inventory
         self._facts = facts
         self._spool = spool
-        self._journal = journal
+        self._control = control
         self._pc = settings.pc
         self._clock = SystemClock()
+        self._journal = Journal(control, self._clock)
         self._topics = Topics(inventory.lab.site)
         self._outbox = Outbox(spool, self._clock)
         self._states = RetainedStates()
@@ -100,7 +107,6 @@ class Agent:
         self._uplink = Uplink(
             spool, self._topics, self._pc, self._clock, hello=self._hello, on_event=self._outbox.put
         )
-        self._link = Link(settings.broker, name=self._pc, will=self._will, goodbye=self._goodbye)
         self._sampler = HostSampler(
             self._clock,
             settings.sampling.interval,
@@ -112,9 +118,9 @@ class Agent:
         self._dirty: dict[tuple[str, int], PortMemory] = {}
         self._port_memory_wanted = asyncio.Event()
         self._last_sample = self._clock.up()
-        self._session: Session | None = None
         self._bench: Bench
-        self._commander: Commander
+        self._desk: Desk
+        self._conversation: Conversation
 
     async def prepare(self) -> None:
         """Set up the bench with what is remembered of it; raises ConfigError for a driver's keys."""
@@ -129,15 +135,30 @@ class Agent:
             self._clock,
             self._reporter,
             self._remember,
+            may_restore=self._may_restore,
         )
-        self._commander = Commander(
+        self._desk = Desk(
             self._pc,
-            self._bench.targets,
-            self._journal,
-            Executor(self._clock, self._bench),
-            self._announce,
+            self._inventory,
+            self._bench,
+            self._control,
             self._clock,
-            lambda: self._uplink.server_offset,
+            server_offset=lambda: self._uplink.server_offset,
+            announce=self._announce,
+            lock_changed=self._lock_changed,
+            drained=self._drained,
+        )
+        self._reporter.lock_of = self._desk.locks.of
+        self._conversation = Conversation(
+            self._pc,
+            self._topics,
+            self._bench.boards,
+            self._bench.has,
+            self._desk.locks,
+            self._desk.commander.submit,
+            self._uplink,
+            self._states,
+            self._results,
         )
         if self._pc not in self._inventory.lab.pc:
             log.warning(
@@ -145,6 +166,9 @@ class Agent:
                 pc=self._pc,
                 add=f"pc.{self._pc} = {{}}",
             )
+
+    def _may_restore(self, relay: str, port: int) -> bool:
+        return self._desk.may_restore(relay, port)
 
     async def _port_memories(self) -> dict[tuple[str, int], PortMemory]:
         try:
@@ -155,10 +179,16 @@ class Agent:
 
     async def run(self) -> None:
         """Run until cancelled. What decides stops first, then the hardware, then what delivers."""
+        link = Link(
+            self._settings.broker,
+            name=self._pc,
+            will=self._conversation.will,
+            goodbye=self._conversation.goodbye,
+        )
         async with asyncio.TaskGroup() as delivery:
             delivery.create_task(self._spool.run(), name="spool")
             delivery.create_task(self._outbox.run(), name="outbox")
-            delivery.create_task(self._link.run(self._serve), name="link")
+            delivery.create_task(link.run(self._conversation.live), name="link")
             try:
                 await self._run_bench()
             finally:
@@ -169,7 +199,8 @@ class Agent:
             hardware.create_task(self._bench.run_relays(), name="relays")
             hardware.create_task(self._keep_port_memory(), name="port memory")
             async with asyncio.TaskGroup() as deciding:
-                deciding.create_task(self._commander.run(), name="commands")
+                deciding.create_task(self._desk.run(), name="desk")
+                deciding.create_task(self._listen_locally(), name="local socket")
                 deciding.create_task(self._bench.run_watches(), name="watches")
                 deciding.create_task(self._sampler.run(self._sampled), name="sampler")
                 deciding.create_task(
@@ -183,98 +214,20 @@ class Agent:
     async def _last_words(self) -> None:
         """Say that the agent stops, and let the last results out."""
         self._reporter.lifecycle("the agent stops")
-        session = self._session
+        session = self._conversation.session
         with contextlib.suppress(LinkDown, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_S):
                 if session:
-                    await session.publish(
-                        self._topics.build(Kind.STATUS, agent=self._pc),
-                        self._status("stopping", session.id, "stopping on purpose"),
-                        retain=True,
-                    )
+                    await self._conversation.say_stopping(session)
                     await self._results.drained()
 
-    async def _serve(self, session: Session) -> None:
-        """Live one connection to the broker."""
-        await session.subscribe(
-            *(self._topics.filter(kind, agent=self._pc) for kind in _OWN_TOPICS),
-            *(self._topics.filter(Kind.BOARD_COMMAND, board=board) for board in self._bench.boards),
-            self._topics.filter(Kind.COLLECTOR_STATUS),
-        )
-        await self._say_online(session)
-        self._session = session
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._receive(session), name="receive")
-                tasks.create_task(self._uplink.serve(session), name="uplink")
-                tasks.create_task(self._states.serve(session), name="states")
-                tasks.create_task(self._results.serve(session), name="results")
-        finally:
-            self._session = None
-
-    async def _receive(self, session: Session) -> None:
-        async for message in session.messages():
-            if address := parse(message.topic):
-                await self._dispatch(session, address, message)
-
-    async def _dispatch(self, session: Session, address: Address, message: Incoming) -> None:
-        match address.kind:
-            case Kind.COMMAND | Kind.BOARD_COMMAND:
-                if message.payload or not message.retain:  # an empty retained message only clears the topic
-                    self._commander.submit(
-                        Request(
-                            message.payload,
-                            address.operator,
-                            address.board or None,
-                            message.retain,
-                            message.received_at,
-                        )
-                    )
-            case Kind.ACK:
-                self._uplink.on_ack(message.payload)
-            case Kind.RESUME:
-                self._uplink.on_resume(message.payload)
-            case Kind.COLLECTOR_STATUS:
-                self._uplink.on_collector_status(message.payload)
-            case Kind.STATUS:
-                await self._repair(session, message.payload)
-            case Kind.RELAY_STATE | Kind.BOARD_STATE:
-                self._clear_if_gone(address, message)
-
-    async def _repair(self, session: Session, payload: bytes) -> None:
-        """Say again that we are there, if the will of an older session says that we are not."""
-        try:
-            said = decode(Status, payload)
-        except ProtocolError:
+    async def _listen_locally(self) -> None:
+        """Take commands from this machine, where it has Unix sockets."""
+        if sys.platform == "win32":
             return
-        if said.session == session.id:
-            return
-        if said.state == "online":
-            log.error("another agent claims to be this test PC", pc=self._pc, its_session=said.session)
-        else:
-            await self._say_online(session)
+        from boardherd_agent.control.local import LocalSocket
 
-    def _clear_if_gone(self, address: Address, message: Incoming) -> None:
-        """Take back a retained state of something that is no longer ours."""
-        if message.payload and not self._bench.has(address.board, address.relay, address.port):
-            self._states.set(message.topic, None)
-
-    async def _say_online(self, session: Session) -> None:
-        topic = self._topics.build(Kind.STATUS, agent=self._pc)
-        await session.publish(topic, self._status("online", session.id, "online"), retain=True)
-
-    def _status(self, state: str, session: str, text: str) -> bytes:
-        return encode(
-            Status.model_validate({"state": state, "session": session, "at": time.time(), "text": text})
-        )
-
-    def _will(self, session: str) -> Farewell:
-        topic = self._topics.build(Kind.STATUS, agent=self._pc)
-        return Farewell(topic, self._status("offline", session, "the connection was lost"))
-
-    def _goodbye(self, session: str) -> Farewell:
-        topic = self._topics.build(Kind.STATUS, agent=self._pc)
-        return Farewell(topic, self._status("offline", session, "stopped on purpose"))
+        await LocalSocket(self._settings.socket, self._desk.commander.submit).run()
 
     def _hello(self, session: str) -> Hello:
         """Introduce this agent; the uplink adds what its spool holds."""
@@ -300,6 +253,23 @@ class Agent:
         self._results.put(step)
         self._reporter.command(step)
 
+    def _lock_changed(self, board: str, lock: Lock, ended: str) -> None:
+        self._reporter.lock(board, lock, ended)
+        self._reporter.board(self._bench.watches[board].record(change=True))
+
+    async def _drained(self) -> str:
+        """Wait until what is spooled is stored, but not for ever; return what is left, in words."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while self._spool.figures.pending:  # noqa: ASYNC110 - acknowledged in many places
+                    await asyncio.sleep(0.2)
+        left = self._spool.figures.pending
+        return (
+            f"drained; {left} envelopes stay in the spool until the collector takes them"
+            if left
+            else "drained"
+        )
+
     def _sampled(self, record: HostRecord) -> None:
         self._last_sample = self._clock.up()
         self._outbox.put(record)
@@ -312,6 +282,8 @@ class Agent:
             status.asked, status.switch_count, status.switched_at, status.switched_by
         )
         self._port_memory_wanted.set()
+        if status.observed is not Power.UNKNOWN:
+            self._desk.safety.observed((status.relay, status.port), on=status.observed is Power.ON)
 
     async def _keep_port_memory(self) -> None:
         """Write down what shall outlive this process of the ports."""

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from boardherd_agent.control.journal import PortMemory
-from boardherd_agent.control.power import FeedLine, Target, combine, targets_of
+from boardherd_agent.control.power import Target, combine, targets_of
 from boardherd_agent.devices import drivers
 from boardherd_agent.devices.device import Driver
 from boardherd_agent.devices.ports import PortStatus, PortUse
@@ -22,7 +23,8 @@ from boardherd_agent.watch.board import BoardWatch
 from boardherd_agent.watch.probing import Pace
 from boardherd_shared.clock import Clock
 from boardherd_shared.inventory import Inventory
-from boardherd_shared.records import BoardRecord, BootTimes, Power, RelayRecord
+from boardherd_shared.lab import BoardConfig, Feed
+from boardherd_shared.records import BoardRecord, BootTimes, Power, RelayRecord, Verdict
 from boardherd_shared.settings import ConfigError
 
 _OUR_SWITCH_US = 5_000_000
@@ -72,6 +74,8 @@ class Bench:
         clock: Clock,
         reporter: Reporter,
         remember: Callable[[PortStatus], None],
+        *,
+        may_restore: Callable[[str, int], bool] = lambda _relay, _port: False,
     ) -> None:
         """Set up workers and watches; nothing is opened yet.
 
@@ -84,10 +88,14 @@ class Bench:
             clock: this machine's clocks.
             reporter: hears of every change.
             remember: keeps what shall outlive the process of a port.
+            may_restore: asked before a relay's port is brought back after an outage; False while its board
+                is locked, in use, taken out or being switched.
         """
+        self._pc = pc
         self._clock = clock
         self._reporter = reporter
         self._remember = remember
+        self._may_restore = may_restore
         self.boards = inventory.boards_of(pc)
         self.watches = {
             board: BoardWatch(
@@ -98,7 +106,15 @@ class Bench:
         relays = inventory.relays_of(pc)
         self.workers = {
             relay: RelayWorker(
-                relay, relays[relay], make, self._uses(relay, memories), clock, self._port_changed
+                relay,
+                relays[relay],
+                make,
+                self._uses(relay, memories),
+                clock,
+                self._port_changed,
+                tell=partial(self._tell, relay),
+                may_restore=partial(self._may_restore, relay),
+                shared=self._is_shared(inventory, relay),
             )
             for relay, make in factories.items()
         }
@@ -106,24 +122,13 @@ class Bench:
     @property
     def targets(self) -> dict[str, Target]:
         """Return everything that can be switched, by name."""
-        return targets_of(
-            {
-                board: (
-                    max([config.off_time, *(feed.off_time or 0.0 for feed in config.power)]),
-                    [
-                        FeedLine(self.workers[feed.relay], feed.relay, feed.port, feed.after)
-                        for feed in config.power
-                    ],
-                )
-                for board, config in self.boards.items()
-            }
-        )
+        return targets_of(self.boards, self.workers.__getitem__, f"agent/{self._pc}")
 
     def has(self, board: str, relay: str, port: int) -> bool:
         """Tell whether a board, or else a relay port, belongs to this test PC."""
         if board:
             return board in self.boards
-        return any((feed.relay, feed.port) == (relay, port) for c in self.boards.values() for feed in c.power)
+        return any((wire.relay, wire.port) == (relay, port) for c in self.boards.values() for wire in c.wires)
 
     async def run_relays(self) -> None:
         """Keep every relay open and read, until cancelled."""
@@ -140,8 +145,8 @@ class Bench:
     def port_records(self) -> Iterable[RelayRecord]:
         """Return the current state of every port, as refreshes."""
         for config in self.boards.values():
-            for feed in config.power:
-                yield self.workers[feed.relay].status(feed.port).record(self._clock, change=False)
+            for wire in config.wires:
+                yield self.workers[wire.relay].status(wire.port).record(self._clock, change=False)
 
     def board_records(self) -> Iterable[BoardRecord]:
         """Return the current verdict on every board, as refreshes."""
@@ -155,18 +160,51 @@ class Bench:
         """Return the present verdict on ``board`` in words."""
         return describe_board(self.watches[board].record(change=False))
 
+    def _is_shared(self, inventory: Inventory, relay: str) -> bool:
+        """Return whether another PC drives ports of ``relay`` too."""
+        others = (board for id_, board in inventory.lab.board.items() if id_ not in self.boards and board.pc)
+        return any(wire.relay == relay for board in others for wire in board.wires)
+
+    def alive(self, board: str) -> bool:
+        """Tell whether ``board`` is alive now."""
+        return self.watches[board].verdict in {Verdict.ALIVE, Verdict.DEGRADED}
+
+    async def probe(self, board: str) -> str:
+        """Look at ``board`` with every probe now, and return the verdict in words."""
+        await self.watches[board].look()
+        return f"{board}: {self.describe(board)}"
+
+    def report(self) -> str:
+        """Tell everything that is known once more, and return how much that was, in words."""
+        ports, boards = list(self.port_records()), list(self.board_records())
+        self._reporter.refresh_now(ports, boards)
+        return f"told the state of {len(boards)} boards and {len(ports)} ports"
+
+    def in_use(self, board: str) -> str:
+        """Return who uses ``board`` without a lock, in words; empty for nobody."""
+        return self.watches[board].console_taken
+
     def _uses(self, relay: str, memories: Memories) -> dict[int, PortUse]:
-        uses = {}
+        """Return what the ports of ``relay`` are for, with what is remembered of them."""
+        uses: dict[int, PortUse] = {}
         for board, config in self.boards.items():
-            for feed in (feed for feed in config.power if feed.relay == relay):
-                use = PortUse(board, feed.polarity, config.normally)
-                memory = memories.get((relay, feed.port))
-                uses[feed.port] = replace(use, **asdict(memory)) if memory else use
+            ours = {feed.port: _feed_use(board, config, feed) for feed in config.power if feed.relay == relay}
+            ours |= {
+                line.port: PortUse(board, line.polarity, line.normally, line=name)
+                for name, line in config.lines.items()
+                if line.relay == relay
+            }
+            uses |= {port: _remembered(use, memories.get((relay, port))) for port, use in ours.items()}
         return uses
+
+    def _tell(self, relay: str, event: Literal["fault", "transition"], port: int, text: str) -> None:
+        self._reporter.event(event, f"relay/{relay}/{port}", text)
 
     def _port_changed(self, status: PortStatus) -> None:
         self._remember(status)
         self._reporter.port(status.record(self._clock, change=True))
+        if status.line:
+            return  # a line says nothing about the board's power
         switched = status.switched_at
         ours = switched is not None and self._clock.wall() - switched < _OUR_SWITCH_US
         self.watches[status.board].power_changed(
@@ -176,3 +214,11 @@ class Bench:
     def _power_of(self, board: str) -> Power:
         feeds = self.boards[board].power
         return combine([self.workers[feed.relay].status(feed.port).observed for feed in feeds])
+
+
+def _feed_use(board: str, config: BoardConfig, feed: Feed) -> PortUse:
+    return PortUse(board, feed.polarity, config.normally, min_off=config.min_off)
+
+
+def _remembered(use: PortUse, memory: PortMemory | None) -> PortUse:
+    return replace(use, **asdict(memory)) if memory else use

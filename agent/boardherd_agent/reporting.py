@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import CommandStep
+from boardherd_shared.locks import Lock
 from boardherd_shared.messages import BoardState, PortState, encode
 from boardherd_shared.records import BoardRecord, BootTimes, EventRecord, Power, Record, RelayRecord, Verdict
 from boardherd_shared.topics import Kind, Topics
@@ -39,9 +40,13 @@ class Beginnings:
         return record.model_copy(update={"since": since})
 
     def port(self, record: RelayRecord) -> RelayRecord:
-        """Return ``record`` with ``since`` by the wall clock of its own moment."""
-        since = self._since(f"{record.relay}:{record.port}", record.since, record.at, record.up)
-        return record.model_copy(update={"since": since})
+        """Return ``record`` with its beginnings by the wall clock of its own moment."""
+        name = f"{record.relay}:{record.port}"
+        since = self._since(name, record.since, record.at, record.up)
+        drift = record.drift_since
+        if drift is not None:
+            drift = self._since(f"drift of {name}", drift, record.at, record.up)
+        return record.model_copy(update={"since": since, "drift_since": drift})
 
     def _since(self, name: str, stamp: int, at: int, up: int) -> int:
         known, began = self._known.get(name, (None, 0))
@@ -70,6 +75,8 @@ class Reporter:
         self._clock = clock
         self._put = put
         self._retain = retain
+        self.lock_of: Callable[[str], Lock | None] = lambda _: None
+        """Returns the lock on a board; set by whoever keeps the locks."""
         self._began = Beginnings(clock)
         self._observed: dict[tuple[str, int], Power] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -89,8 +96,8 @@ class Reporter:
             self.event("transition", f"relay/{record.relay}/{record.port}", text)
 
     def board(self, record: BoardRecord) -> None:
-        """Tell of a verdict, its reason or its evidence that changed."""
-        record = self._began.board(record)
+        """Tell of a verdict, its reason, its evidence or its lock that changed."""
+        record = self._complete(record)
         self._put(record)
         self._retain_board(record)
         before = self._verdicts.get(record.board)
@@ -111,6 +118,15 @@ class Reporter:
     def command(self, step: CommandStep) -> None:
         """Keep a step of a command's life for the audit trail."""
         self.event("command", step.target or "agent", one_line(f"{step.operator}: {step.text}"), command=step)
+
+    def lock(self, board: str, lock: Lock, ended: str) -> None:
+        """Tell that a board was locked, that its lock was extended, or why it has ended."""
+        subject = f"board/{board}"
+        if ended:
+            text = f"the lock of {lock.owner} on {board} has ended: {ended}"
+            self.event("lock", subject, text, lock=lock, lock_ended=one_line(ended))
+        else:
+            self.event("lock", subject, f"{board} is locked by {lock.owner} ({lock.use})", lock=lock)
 
     def lifecycle(self, text: str) -> None:
         """Tell that the agent itself starts or stops."""
@@ -133,12 +149,20 @@ class Reporter:
         """Tell the current state of everything every minute, until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_S)
-            for port in map(self._began.port, ports()):
-                self._put(port)
-                self._retain_port(port)
-            for board in map(self._began.board, boards()):
-                self._put(board)
-                self._retain_board(board)
+            self.refresh_now(ports(), boards())
+
+    def refresh_now(self, ports: Iterable[RelayRecord], boards: Iterable[BoardRecord]) -> None:
+        """Tell the current state of everything once more."""
+        for port in map(self._began.port, ports):
+            self._put(port)
+            self._retain_port(port)
+        for board in map(self._complete, boards):
+            self._put(board)
+            self._retain_board(board)
+
+    def _complete(self, record: BoardRecord) -> BoardRecord:
+        """Return a board's record with the right beginning, and with who holds the board."""
+        return self._began.board(record).model_copy(update={"lock": self.lock_of(record.board)})
 
     def _retain_port(self, record: RelayRecord) -> None:
         topic = self._topics.build(Kind.RELAY_STATE, agent=self._agent, relay=record.relay, port=record.port)
@@ -151,11 +175,16 @@ class Reporter:
 
 def describe_port(record: RelayRecord) -> str:
     """Return the state of a port for a person: "ON since 09:14:03, asked ON by ci-nightly"."""
-    text = f"{record.observed.upper()} since {_clock_time(record.since)}"
+    parts = [f"{record.observed.upper()} since {_clock_time(record.since)}"]
     if record.asked is not Power.UNKNOWN:
-        text += f", asked {record.asked.upper()}" + (
-            f" by {record.switched_by}" if record.switched_by else ""
-        )
+        by = f" by {record.switched_by}" if record.switched_by else ""
+        parts.append(f"asked {record.asked.upper()}{by}")
+    elif record.drift_since is not None:
+        parts.append(f"should be {record.expected.upper()}")
+    parts += [f"{record.watts:.1f} W"] if record.watts is not None else []
+    text = ", ".join(parts)
+    if record.line:
+        text = f"line {record.line}: {text}"
     return one_line(f"{text}; {record.reason}") if record.reason else text
 
 

@@ -63,6 +63,10 @@ class AgentSettings(BaseModel):
     )
     inventory: Path = Field(Path("/etc/boardherd/lab.toml"), description="the lab.toml")
     state_dir: Path = Field(Path("/var/lib/boardherd-agent"), description="where spool and journal are kept")
+    socket: Path = Field(
+        Path("/run/boardherd/agent.sock"),
+        description="Unix socket that takes commands on this machine, for the group boardherd",
+    )
     secrets_dir: Path = Field(
         Path("/etc/boardherd/secrets"), description='files that "secret:NAME" in lab.toml stands for'
     )

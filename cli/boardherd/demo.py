@@ -88,6 +88,11 @@ class Demo:
         """The agent's spool file."""
         return self.directory / "agent" / "spool.db"
 
+    @property
+    def socket(self) -> Path:
+        """Where the agent takes commands from this machine."""
+        return self.directory.absolute() / "agent.sock"
+
     async def __aenter__(self) -> Self:
         """Start everything and wait until the agent reports; raises Failure in words."""
         async with AsyncExitStack() as stack:
@@ -156,7 +161,8 @@ class Demo:
             f"[http]\nhost = {json.dumps(HOST)}\nport = {self.options.http_port}\n"
         )
         (self.directory / "agent.toml").write_text(
-            f"pc = {json.dumps(PC)}\n{inventory}state_dir = {json.dumps(str(self.directory / 'agent'))}\n\n{broker}\n"
+            f"pc = {json.dumps(PC)}\n{inventory}state_dir = {json.dumps(str(self.directory / 'agent'))}\n"
+            f"socket = {json.dumps(str(self.socket))}\n\n{broker}\n"
             f"{_QUICK}"
         )
 
@@ -187,6 +193,7 @@ class Demo:
         path = demo_connection_file()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = {"broker": self.broker_url, "api": self.api, "site": SITE, "operator": login_name()}
+        content["socket"] = str(self.socket)
         mine = json.dumps(content | {"rack": self.rack.address, "pid": os.getpid()})
         path.write_text(mine)
 

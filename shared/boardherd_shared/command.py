@@ -213,6 +213,9 @@ class CommandStep(BaseModel):
     before: Text | None = Field(None, description="measured state before: on, off or unknown")
     asked: Text | None = Field(None, description="state asked of the device")
     observed: Text | None = Field(None, description="measured state after")
+    facts: dict[str, Text] = Field(
+        default_factory=dict, description="set: what was written down: sdk_version, note"
+    )
     lock: HexId | None = Field(None, description="lock: the id to send with whatever needs the lock")
     until: float | None = Field(None, description="lock: when it ends by itself, Unix seconds")
     times: dict[str, float] = Field(

@@ -211,12 +211,28 @@ def _double_claims(lab: Lab, document: Document) -> Iterator[str]:
         if board.hardware_serial_number
     )
     yield from _twice(document, serials, "the serial number ")
-    consoles = (
-        (("board", id_, "serial_port"), id_, board.serial_port)
-        for id_, board in lab.board.items()
-        if board.serial_port
+    yield from _twice(document, _serial_claims(lab), "the serial port ")
+    hids = (
+        (("relay", id_, "serial"), id_, str(relay.options["serial"]))
+        for id_, relay in lab.relay.items()
+        if "serial" in relay.options
     )
-    yield from _twice(document, consoles, "the console ")
+    yield from _twice(document, hids, "the USB serial number ")
+
+
+def _serial_claims(lab: Lab) -> Iterator[tuple[Key, str, str]]:
+    """Yield the serial ports of consoles and of relays; the same name on two PCs is two ports."""
+    pcs_of = {wire.relay: board.pc for board in lab.board.values() if board.pc for wire in board.wires}
+    for id_, board in lab.board.items():
+        if board.serial_port:
+            yield ("board", id_, "serial_port"), id_, _on(board.serial_port, board.pc)
+    for id_, relay in lab.relay.items():
+        if isinstance(port := relay.options.get("serial_port"), str):
+            yield ("relay", id_, "serial_port"), id_, _on(port, pcs_of.get(id_))
+
+
+def _on(port: str, pc: str | None) -> str:
+    return port if "://" in port or pc is None else f"{port} of {pc}"
 
 
 def _twice(document: Document, claims: Iterable[tuple[Key, str, str]], what: str) -> Iterator[str]:

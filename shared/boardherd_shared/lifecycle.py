@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import math
 import os
 import signal
 import socket
@@ -20,6 +22,8 @@ EXIT_CONFIG = 78
 
 STOP_WITHIN_S = 9.0
 """After this the process is ended without ceremony, to keep the promise to stop within 10 s."""
+
+_COMPLAIN_EVERY_S = 60.0
 
 log = structlog.get_logger()
 
@@ -50,6 +54,7 @@ def _selector_loop() -> asyncio.AbstractEventLoop:
 
 async def _until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_Complaints())
     task = loop.create_task(main(), name="main")
     stopped = False
 
@@ -73,6 +78,25 @@ async def _until_stopped(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     except Exception as error:  # noqa: BLE001 - the last one to hear of it
         return _explain(error)
     return 0
+
+
+class _Complaints:
+    """Hears what the event loop has to tell that no task will.
+
+    A server socket that cannot be accepted from, because the process may open no more files, is tried again every
+    second: that is said once a minute, and without a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._said_at = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in {errno.EMFILE, errno.ENFILE}:
+            loop.default_exception_handler(context)
+        elif loop.time() - self._said_at > _COMPLAIN_EVERY_S:
+            self._said_at = loop.time()
+            log.error("no more files can be opened, so nobody new is let in", why=error.strerror)
 
 
 def _explain(error: BaseException) -> int:

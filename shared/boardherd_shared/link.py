@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -41,14 +42,22 @@ _CALL_TIMEOUT_S = 5.0
 _GOODBYE_TIMEOUT_S = 2.0
 _STEADY_S = 10.0
 """A life that lasted this long starts the next series of waits from the beginning."""
+_PACKET_OVERHEAD = 32
+"""Bytes that a PUBLISH has beside topic and payload, at most: header, packet id, expiry."""
 RECEIVE_MAXIMUM = 200
 """Unacknowledged messages that a broker may have on the way to us (MQTT 5)."""
+MAX_PACKET = 1024**2
+"""What is larger a broker does not hand to us (MQTT 5): four times the largest payload of ours, and no burden."""
 
 log = structlog.get_logger()
 
 
 class LinkDown(Exception):  # noqa: N818 - a state of the world, not a fault of the program
     """The broker cannot be reached, has gone, or does not answer; trying again may help."""
+
+
+class TooLarge(Exception):  # noqa: N818 - a state of the world, not a fault of the program
+    """The broker has said that it takes no message of this size; sending it would end the connection."""
 
 
 class BrokerSettings(BaseModel):
@@ -151,8 +160,11 @@ class Farewell:
 class Session:
     """One life of the connection."""
 
-    def __init__(self, client: aiomqtt.Client, session_id: str, protocol: int) -> None:
+    def __init__(
+        self, client: aiomqtt.Client, session_id: str, protocol: int, max_packet: int | None = None
+    ) -> None:
         self._client = client
+        self._max_packet = max_packet
         self.id = session_id
         self.protocol = protocol
         """5, or 4 for MQTT 3.1.1."""
@@ -163,8 +175,12 @@ class Session:
         """Publish with QoS 1 and wait for the broker.
 
         That the broker has it says nothing about anybody reading it, and a broker that denies the topic
-        still answers success. Raises LinkDown; the message may have arrived all the same.
+        still answers success. Raises LinkDown; the message may have arrived all the same. Raises TooLarge
+        when the broker would end the connection for it, as far as it has told (MQTT 5).
         """
+        size = len(topic.encode()) + len(payload) + _PACKET_OVERHEAD
+        if self._max_packet is not None and size > self._max_packet:
+            raise TooLarge(f"{size} bytes are more than the {self._max_packet} that the broker takes")
         properties = None
         if self.protocol == 5 and expiry_s is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -228,6 +244,8 @@ class Link:
         name: str,
         will: Callable[[str], Farewell] | None = None,
         goodbye: Callable[[str], Farewell] | None = None,
+        patience_s: float = _CALL_TIMEOUT_S,
+        quiet: bool = False,
     ) -> None:
         """Make a link; nothing is opened yet.
 
@@ -236,13 +254,17 @@ class Link:
             name: what to call us; the client id is made from it and unique for each session.
             will: given the session id, what the broker shall publish when we vanish.
             goodbye: given the session id, what we publish ourselves when we leave on purpose.
+            patience_s: how long the broker may take to let us in, and to answer a call.
+            quiet: whether connections are not worth a line in the log.
         """
         self._broker = broker
         self._name = name
         self._will = will
         self._goodbye = goodbye
+        self._patience_s, self._quiet = patience_s, quiet
         self._protocol = aiomqtt.ProtocolVersion.V5
         self._said: str | None = None
+        self._max_packet: int | None = None
         self.connected = False
         self.sessions = 0
         """How many connections there have been."""
@@ -274,7 +296,8 @@ class Link:
         """
         session_id = new_session()
         client = await self._connect(session_id)
-        session = Session(client, session_id, 5 if self._protocol is aiomqtt.ProtocolVersion.V5 else 4)
+        protocol = 5 if self._protocol is aiomqtt.ProtocolVersion.V5 else 4
+        session = Session(client, session_id, protocol, self._max_packet)
         self.connected, self.sessions = True, self.sessions + 1
         self._report(None)
         try:
@@ -295,6 +318,8 @@ class Link:
 
     async def _connect(self, session_id: str) -> aiomqtt.Client:
         client = self._client(session_id)
+        self._max_packet = None
+        self._hear_limits(client)
         try:
             await client.__aenter__()
         except MqttConnectError as error:
@@ -305,10 +330,26 @@ class Link:
             self._protocol = aiomqtt.ProtocolVersion.V5
             remedy = "; check user name and password" if code in _REFUSED_FOR_GOOD else ""
             raise LinkDown(f"the broker refused the connection: {error.rc}{remedy}") from error
-        except aiomqtt.MqttError as error:
+        except (aiomqtt.MqttError, UnicodeError) as error:
             self._protocol = aiomqtt.ProtocolVersion.V5
-            raise LinkDown(str(error)) from error
+            why = "this is no host name" if isinstance(error, UnicodeError) else str(error)
+            raise LinkDown(why) from error
+        except asyncio.CancelledError:
+            await _abandon(client)
+            raise
         return client
+
+    def _hear_limits(self, client: aiomqtt.Client) -> None:
+        """Keep what the broker's CONNACK says of its limits, which the library lets pass unread."""
+        mqtt = client._client  # noqa: SLF001 - there is no other way to it
+        then = mqtt.on_connect
+        assert then is not None
+
+        def on_connect(*args: Any) -> None:
+            self._max_packet = getattr(args[-1], "MaximumPacketSize", None)
+            then(*args)
+
+        mqtt.on_connect = on_connect
 
     def _client(self, session_id: str) -> aiomqtt.Client:
         v5 = self._protocol is aiomqtt.ProtocolVersion.V5
@@ -316,6 +357,7 @@ class Link:
         if v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            properties.MaximumPacketSize = MAX_PACKET
         will = self._will(session_id) if self._will else None
         return aiomqtt.Client(
             self._broker.host,
@@ -330,7 +372,7 @@ class Link:
             keepalive=self._broker.keepalive_s,
             properties=properties,
             tls_context=self._broker.tls_context(),
-            timeout=_CALL_TIMEOUT_S,
+            timeout=self._patience_s,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
 
@@ -346,7 +388,9 @@ class Link:
         """Log a change of the link's state, once."""
         if trouble == self._said and self.sessions > 1:
             return
-        if trouble is None:
+        if self._quiet:
+            pass
+        elif trouble is None:
             log.info("connected to the broker", broker=self._broker.display, protocol=self._protocol.name)
         elif trouble != self._said:
             log.warning("the broker is away, trying again", broker=self._broker.display, why=trouble)
@@ -359,6 +403,13 @@ def _first(group: BaseExceptionGroup[LinkDown]) -> BaseException:
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
     return inner
+
+
+async def _abandon(client: aiomqtt.Client) -> None:
+    """End a client that was still waiting to be let in; the library would leave it on the loop."""
+    client._connected = asyncio.get_running_loop().create_future()  # noqa: SLF001 - it counts as connected
+    client._connected.set_result(None)  # noqa: SLF001
+    await _close(client)
 
 
 async def _close(client: aiomqtt.Client) -> None:

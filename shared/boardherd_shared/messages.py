@@ -24,6 +24,9 @@ Range = tuple[Seq, Seq]
 """A closed range of sequence numbers, first and last."""
 
 
+_WAIT = "whether the backlog waits for its turn, and only what is new may be sent, one envelope at a time"
+
+
 class ProtocolError(ValueError):
     """A payload makes no sense; the message says why in words for the sender."""
 
@@ -100,6 +103,7 @@ class Resume(_Message):
     window: Annotated[int, Field(ge=1, le=1000)] = Field(
         description="envelopes that may be unacknowledged at once"
     )
+    wait: bool = Field(False, description=_WAIT)
     server_time: float = Field(description="the collector's clock, Unix seconds")
 
 
@@ -121,6 +125,7 @@ class Ack(_Message):
     committed: tuple[Range, ...] = ()
     refused: tuple[RefusedEnvelope, ...] = ()
     window: Annotated[int, Field(ge=1, le=1000)] = 1
+    wait: bool = Field(False, description=_WAIT)
     server_time: float = Field(description="the collector's clock, Unix seconds")
 
 

@@ -159,7 +159,18 @@ class RelayRecord(_Record):
     asked: Power = Field(Power.UNKNOWN, description="what boardherd last asked for")
     expected: Literal["on", "off", "any"] = Field("any", description="what the inventory calls normal")
     since: Micros = Field(description="when the observed state began, wall clock")
-    board: Slug | None = Field(None, description="the board that the port feeds")
+    drift_since: Micros | None = Field(
+        None,
+        description="since when it is not what was asked for, or else not what is normal, wall clock; none while it is",
+    )
+    measurable: bool = Field(True, description="false when the module cannot be asked what its ports do")
+    watts: float | None = Field(
+        None, description="power drawn at the last reading, where the module measures it"
+    )
+    board: Slug | None = Field(None, description="the board that the port feeds, or that its line belongs to")
+    line: Slug | None = Field(
+        None, description="which of the board's lines it is; none for a port that powers the board"
+    )
     switch_count: Count = Field(0, description="switches of this port by this agent, ever")
     switched_at: Micros | None = Field(None, description="when this agent last switched it")
     switched_by: Text | None = Field(None, description="who asked for that")
@@ -206,6 +217,8 @@ class EventRecord(_Record):
     command: CommandStep | None = None
     loss: LostRange | None = None
     boot: BootTimes | None = None
+    lock: Lock | None = Field(None, description="lock: the lock that was taken, extended or has ended")
+    lock_ended: Text | None = Field(None, description="lock: why it has ended; none while it holds")
 
 
 Record = Annotated[HostRecord | BoardRecord | RelayRecord | EventRecord, Field(discriminator="kind")]

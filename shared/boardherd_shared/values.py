@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -11,10 +12,12 @@ MAX_INT = 2**63 - 1
 
 MAX_TEXT = 500
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 
 def _printable(text: str) -> str:
     """Refuse what databases, terminals and logs choke on: control characters, NUL above all."""
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
+    if _CONTROL.search(text):
         raise ValueError("control characters are not allowed")
     return text
 

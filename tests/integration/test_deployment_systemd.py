@@ -105,4 +105,4 @@ def test_the_agent_keeps_what_its_samplers_and_consoles_need() -> None:
         "char-166 rw",
     ]  # by number: adapters may be plugged in later
     assert unit["AmbientCapabilities"] == unit["CapabilityBoundingSet"] == ["CAP_NET_RAW"]
-    assert unit["SupplementaryGroups"] == ["dialout"]
+    assert unit["SupplementaryGroups"] == ["dialout boardherd"]  # consoles; the group of the local socket

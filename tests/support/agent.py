@@ -24,6 +24,7 @@ class AgentProcess:
         self._config = directory / "agent.toml"
         self._config.write_text(
             f'pc = "pc-01"\ninventory = "{directory}/lab.toml"\nstate_dir = "{self.state}"\n'
+            f'socket = "{directory}/agent.sock"\n'
             f'[broker]\nurl = "{broker}"\nkeepalive_s = 5\n[sampling]\ninterval = "{interval}"\n'
         )
         self.process: subprocess.Popen[bytes] | None = None

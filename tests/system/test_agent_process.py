@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from boardherd.rack.devices.devantech import DevantechModule
+from boardherd_agent.devices import drivers
 from boardherd_shared.command import CommandStep, State
 from boardherd_shared.link import BrokerSettings, Link, Session
 from boardherd_shared.messages import Hello, PortState, Status, decode
@@ -41,6 +42,7 @@ def write(directory: Path, *, broker: str, relay_port: int, site: str) -> Path:
     config = directory / "agent.toml"
     config.write_text(
         f'pc = "pc-01"\ninventory = "{directory}/lab.toml"\nstate_dir = "{directory}/state"\n'
+        f'socket = "{directory}/agent.sock"\n'
         f'[broker]\nurl = "{broker}"\n[sampling]\ninterval = "500ms"\n'
     )
     return config
@@ -83,11 +85,11 @@ def agents() -> Iterator[list[Agent]]:
         (lambda d: (d / "lab.toml").unlink(), "{d}/lab.toml: cannot be read: No such file or directory"),
         (
             lambda d: append(d / "agent.toml", "colour = 1\n"),
-            "{d}/agent.toml:8 sampling.colour: is not a known key here",
+            "{d}/agent.toml:9 sampling.colour: is not a known key here",
         ),
         (
             lambda d: append(d / "agent.toml", '[spool]\nmax_bytes = "much"\n'),
-            '{d}/agent.toml:9 spool.max_bytes: "much" is no size; write for example "512M" or "1G"',
+            '{d}/agent.toml:10 spool.max_bytes: "much" is no size; write for example "512M" or "1G"',
         ),
         (
             lambda d: append(d / "lab.toml", '[board.evm-02]\npower = ["eth-1:3"]\n'),
@@ -95,7 +97,8 @@ def agents() -> Iterator[list[Agent]]:
         ),
         (
             lambda d: replace(d / "lab.toml", 'model_type = "ETH_008_B"', 'kind = "toaster"'),
-            '{d}/lab.toml:4 relay.eth-1: there is no driver "toaster"; known kinds are devantech',
+            '{d}/lab.toml:4 relay.eth-1: there is no driver "toaster"; known kinds are '
+            + ", ".join(drivers.kinds()),
         ),
         (
             lambda d: replace(d / "lab.toml", "poll =", "pol ="),
@@ -159,6 +162,7 @@ def test_without_broker_and_relay_the_agent_goes_on_and_says_so_once(
 
 
 def test_a_second_agent_on_the_same_state_is_refused(tmp_path: Path, agents: list[Agent]) -> None:
+    """DEL-1 (D27): one sentence that names the place; two writers would give out each number twice."""
     config = write(tmp_path, broker=f"mqtt://127.0.0.1:{free_port()}", relay_port=free_port(), site="lab")
     agents.append(first := Agent(config))
     first.says("the broker is away")

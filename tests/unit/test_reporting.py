@@ -57,6 +57,10 @@ def board(verdict: Verdict, reason: str = "") -> BoardRecord:
         (port(Power.ON, asked="on", switched_by="ci"), f"ON since {AT}, asked ON by ci"),
         (port(Power.OFF, asked="on", reason="module rebooted"), f"OFF since {AT}, asked ON; module rebooted"),
         (port(Power.UNKNOWN, reason="no answer"), f"UNKNOWN since {AT}; no answer"),
+        (port(Power.OFF, expected="on", drift_since=SINCE), f"OFF since {AT}, should be ON"),
+        (port(Power.OFF, expected="on"), f"OFF since {AT}"),
+        (port(Power.ON, watts=11.46), f"ON since {AT}, 11.5 W"),
+        (port(Power.OFF, line="reset"), f"line reset: OFF since {AT}"),
     ],
 )
 def test_a_port_in_words(record: RelayRecord, text: str) -> None:
@@ -130,7 +134,7 @@ def test_a_wall_clock_that_is_set_does_not_move_the_beginning_of_a_state(wrong: 
     since = clock.wall()
 
     def port_now() -> RelayRecord:
-        return port(Power.ON, at=clock.wall(), up=clock.up(), since=since)
+        return port(Power.ON, at=clock.wall(), up=clock.up(), since=since, drift_since=since)
 
     def board_now() -> BoardRecord:
         return board(Verdict.ALIVE).model_copy(update={"at": clock.wall(), "up": clock.up(), "since": since})
@@ -143,6 +147,8 @@ def test_a_wall_clock_that_is_set_does_not_move_the_beginning_of_a_state(wrong: 
     reporter.board(board_now())
     beginnings = [record.since for record in told if isinstance(record, RelayRecord | BoardRecord)]
     assert beginnings == [wrong, wrong, SINCE - 120_000_000, SINCE - 120_000_000]
+    drifts = [record.drift_since for record in told if isinstance(record, RelayRecord)]
+    assert drifts == [wrong, SINCE - 120_000_000]
 
 
 def test_a_state_told_for_the_first_time_after_the_clock_was_set() -> None:

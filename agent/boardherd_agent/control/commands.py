@@ -6,19 +6,25 @@ Nothing below this module asks whether a command may run; nothing above it touch
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
-from boardherd_agent.control.cycle import Announce, Executor, Life
+from boardherd_agent.control.admission import BOARDS, Admission
+from boardherd_agent.control.cycle import Executor
+from boardherd_agent.control.errands import Errands
 from boardherd_agent.control.journal import Entry, Journal, JournalAway
+from boardherd_agent.control.life import Announce, Life
 from boardherd_agent.control.power import Target
+from boardherd_agent.control.recovery import Recovery
+from boardherd_agent.control.refusal import Refused
+from boardherd_agent.control.safety import Port
 from boardherd_shared.clock import Clock
-from boardherd_shared.command import Command, CommandStep, Refusal, State, fingerprint, parse_command
+from boardherd_shared.command import Action, Command, CommandStep, Refusal, State, fingerprint, parse_command
 from boardherd_shared.ids import CommandId, new_command_id
 from boardherd_shared.messages import MAX_PAYLOAD, ProtocolError, explain
 from boardherd_shared.values import one_line
@@ -29,6 +35,11 @@ STALL_S = 5.0
 _TICK_S = 0.5
 _RETRY_S = 5.0
 _QUEUE_SIZE = 1000
+
+_AGENT_WIDE = frozenset({Action.REPORT, Action.DRAIN})
+_ERRANDS = BOARDS | _AGENT_WIDE | {Action.ACCEPT}
+_ENDS_OTHERS = frozenset({Action.OFF, Action.ALL_OFF})
+"""What does not wait for a command that is under way, but ends it."""
 
 log = structlog.get_logger()
 
@@ -45,15 +56,14 @@ class Request:
     retained: bool
     received_at: float
     """Unix seconds of this machine's clock."""
+    listener: Announce | None = None
+    """Is told of every step of this command, besides everybody else."""
 
 
-class _Refused(Exception):  # noqa: N818
-    """The command will not be carried out."""
-
-    def __init__(self, code: Refusal, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
+@dataclass
+class _Running:
+    life: Life
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Commander:
@@ -61,40 +71,48 @@ class Commander:
 
     def __init__(
         self,
-        agent: str,
-        targets: Mapping[str, Target],
+        admission: Admission,
         journal: Journal,
         executor: Executor,
+        recovery: Recovery,
+        errands: Errands,
         announce: Announce,
         clock: Clock,
-        server_offset: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Make a commander.
 
         Args:
-            agent: this agent's id.
-            targets: what can be switched, by :attr:`Target.name`.
-            journal: open journal.
-            executor: carries commands out.
+            admission: says what may run.
+            journal: keeps every command.
+            executor: carries out what moves a relay.
+            recovery: finishes what a crash interrupted.
+            errands: carries out the rest.
             announce: tells the world of each step.
             clock: this machine's clocks.
-            server_offset: seconds by which the server's clock is ahead of ours; deadlines are in server time.
         """
-        self._agent = agent
-        self._targets = targets
+        self._admission = admission
         self._journal = journal
-        self._executor = executor
+        self._executor, self._recovery, self._errands = executor, recovery, errands
         self._announce = announce
         self._clock = clock
-        self._server_offset = server_offset
-        self._queue: asyncio.Queue[Request] = asyncio.Queue(_QUEUE_SIZE)
-        self._busy: dict[tuple[str, int], Life] = {}
+        self._queue: asyncio.Queue[tuple[Request, int]] = asyncio.Queue(_QUEUE_SIZE)
+        self._busy: dict[Port, _Running] = {}
+        self._listeners: dict[str, list[Announce]] = {}
         self._stalled_until = 0
+
+    @property
+    def under_way(self) -> int:
+        """How many commands are being carried out on relays now."""
+        return len({id(running) for running in self._busy.values()})
+
+    def busy(self, relay: str, port: int) -> bool:
+        """Tell whether a command is being carried out on a port."""
+        return (relay, port) in self._busy
 
     def submit(self, request: Request) -> None:
         """Take a request without waiting; when a thousand wait already, it is dropped and logged."""
         try:
-            self._queue.put_nowait(request)
+            self._queue.put_nowait((request, self._clock.up()))
         except asyncio.QueueFull:
             log.warning("too many commands are waiting, one was dropped", operator=request.operator)
 
@@ -105,8 +123,8 @@ class Commander:
             if not await self._recover_all(tasks):
                 tasks.create_task(self._recover_later(tasks), name="commands: recovery")
             while True:
-                request = await self._queue.get()
-                await self._take(request, tasks)
+                request, received_up = await self._queue.get()
+                await self._take(request, received_up, tasks)
 
     async def _recover_all(self, tasks: asyncio.TaskGroup) -> bool:
         """Take up what the last run left; False while the journal cannot say what that is."""
@@ -135,43 +153,68 @@ class Commander:
                 self._stalled_until = now + int(_TICK_S * 1e6)
             last = now
 
-    async def _take(self, request: Request, tasks: asyncio.TaskGroup) -> None:
+    async def _take(self, request: Request, received_up: int, tasks: asyncio.TaskGroup) -> None:
         """Decide on one request; the order of the questions is the contract."""
         command: Command | None = None
         try:
             command = _read(request)
             if known := await self._known(request, command):
-                self._announce(known.last_step)
+                self._answer(known.last_step, request.listener)
                 return
-            self._check_time(request, command)
+            self._check_time(request, received_up, command)
             target = self._target(command)
-            self._check_free(target)
+            self._admission.check(command, request.operator, target)
+            if command.action is Action.ALL_OFF:
+                target, kept = self._unlocked(target, command, request.operator)
+            else:
+                kept = ""
+            await self._make_way(command, target, request.operator)
             life = self._life(command, target, request.operator, command.id or new_command_id())
+            life.remark = kept
+            life.late = functools.partial(self._admission.lateness, command, request.received_at, received_up)
             step = life.make(State.ACCEPTED, f"{command.action} of {target.label} accepted")
             await self._journal.intend(command, step, named=command.id is not None)
-        except _Refused as refused:
+        except Refused as refused:
             self._refuse(request, command, refused)
             return
         except JournalAway as away:
             self._refuse(
-                request, command, _Refused(Refusal.NO_JOURNAL, f"nothing is switched without it: {away}")
+                request, command, Refused(Refusal.NO_JOURNAL, f"nothing is switched without it: {away}")
             )
             return
-        self._announce(step)
-        self._start(life, self._executor.carry_out(life), tasks)
+        if request.listener:
+            self._listeners[life.command_id] = [request.listener]
+        self._tell(step)
+        if command.action in _ERRANDS:
+            tasks.create_task(self._errand(life), name=f"command {life.command_id}")
+        else:
+            self._start(life, self._executor.carry_out(life), tasks)
 
     def _start(self, life: Life, work: Coroutine[Any, Any, None], tasks: asyncio.TaskGroup) -> None:
+        running = _Running(life)
         for port in life.target.ports:
-            self._busy[port] = life
+            self._busy[port] = running
 
         async def see_through() -> None:
             try:
                 await work
+            except asyncio.CancelledError:
+                if not life.ended_by:
+                    raise
             finally:
                 for port in life.target.ports:
-                    del self._busy[port]
+                    if self._busy.get(port) is running:
+                        del self._busy[port]
 
-        tasks.create_task(see_through(), name=f"command {life.command_id}")
+        running.task = tasks.create_task(see_through(), name=f"command {life.command_id}")
+
+    async def _errand(self, life: Life) -> None:
+        try:
+            await self._errands.run(life)
+        except Refused as refused:
+            await life.step(State.REFUSED, f"refused: {refused.text}", code=refused.code)
+        except JournalAway as away:
+            await life.step(State.FAILED, f"nothing was done: {away}", code=Refusal.NO_JOURNAL)
 
     async def _known(self, request: Request, command: Command) -> Entry | None:
         """Return the journal's entry if this is a redelivery; refuses an id that meant something else before."""
@@ -179,54 +222,54 @@ class Commander:
             return await self._journal.find_repeat(request.operator, command)
         entry = await self._journal.find(command.id)
         if entry and (entry.fingerprint != fingerprint(command) or entry.operator != request.operator):
-            raise _Refused(
+            raise Refused(
                 Refusal.DUPLICATE_CONFLICT,
                 f"the id {command.id} was used before for another command ({entry.last_step.text})",
             )
         return entry
 
-    def _check_time(self, request: Request, command: Command) -> None:
+    def _check_time(self, request: Request, received_up: int, command: Command) -> None:
         if self._clock.up() < self._stalled_until:
-            raise _Refused(
+            raise Refused(
                 Refusal.STALE, "the agent stood still while this waited; send it again if it is still wanted"
             )
-        offset = self._server_offset()
-        late = time.time() + offset - command.deadline(request.received_at + offset)
-        if late > 0:
-            raise _Refused(Refusal.EXPIRED, f"it expired {late:.1f} s ago and was not carried out")
+        self._admission.check_time(command, request.received_at, received_up)
 
     def _target(self, command: Command) -> Target:
-        if command.board is not None:
-            name = f"board/{command.board}"
-        elif command.relay is not None:
-            name = f"relay/{command.relay}/{command.port}"
-        else:
-            raise _Refused(Refusal.INVALID, "it names no board and no relay port")
-        target = self._targets.get(name)
-        if target is None:
-            raise _Refused(Refusal.UNKNOWN_TARGET, f"{self._agent} controls no {name.replace('/', ' ', 1)}")
-        if not target.feeds:
-            raise _Refused(
-                Refusal.UNKNOWN_TARGET, f"{target.label} has no power feed in lab.toml, nothing can switch it"
-            )
-        return target
+        if command.action not in _AGENT_WIDE:
+            return self._admission.target(command)
+        name = f"agent/{self._admission.agent}"
+        return Target(name, "", (), 0.0, self._admission.agent)
 
-    def _check_free(self, target: Target) -> None:
-        for port in target.ports:
-            if life := self._busy.get(port):
-                raise _Refused(
+    def _unlocked(self, target: Target, command: Command, operator: str) -> tuple[Target, str]:
+        """Return what ``all-off`` may touch: without ``force`` not the boards that somebody else has locked."""
+        if command.force:
+            return target, ""
+        return self._admission.unlocked(target, operator, command.lock)
+
+    async def _make_way(self, command: Command, target: Target, operator: str) -> None:
+        """End what is under way on the target's ports, if this command may; else refuse it."""
+        if command.action in _ERRANDS:
+            return
+        for running in {id(r): r for port in target.ports if (r := self._busy.get(port))}.values():
+            if command.action not in _ENDS_OTHERS or running.task is None:
+                raise Refused(
                     Refusal.BUSY,
-                    f"{target.label} is being switched: {life.command.action} by {life.operator} is under way",
+                    f"{target.label} is being switched: {running.life.command.action} by"
+                    f" {running.life.operator} is under way",
                 )
+            running.life.ended_by = f"{command.action} by {operator}"
+            running.task.cancel()
+            await asyncio.wait([running.task])
 
-    def _refuse(self, request: Request, command: Command | None, refused: _Refused) -> None:
+    def _refuse(self, request: Request, command: Command | None, refused: Refused) -> None:
         expired = refused.code is Refusal.EXPIRED
         step = CommandStep(
             id=(command.id if command else None) or new_command_id(),
             state=State.EXPIRED if expired else State.REFUSED,
             action=command.action if command else "unreadable",
             target=_name(command, request),
-            agent=self._agent,
+            agent=self._admission.agent,
             operator=request.operator,
             on_behalf_of=command.on_behalf_of if command else None,
             reason=command.reason if command else None,
@@ -235,14 +278,35 @@ class Commander:
             text=one_line(f"{'expired' if expired else 'refused'}: {refused.text}"),
         )
         log.info("command refused", operator=request.operator, code=refused.code.value, why=refused.text)
+        self._answer(step, request.listener)
+
+    def _answer(self, step: CommandStep, listener: Announce | None) -> None:
+        """Tell of a step that stands already, and let the listener hear what follows it."""
         self._announce(step)
+        if listener:
+            listener(step)
+            if not step.final:
+                self._listeners.setdefault(step.id, []).append(listener)
+
+    def _tell(self, step: CommandStep) -> None:
+        """Tell of a new step."""
+        self._announce(step)
+        for listener in self._listeners.get(step.id, ()):
+            listener(step)
+        if step.final:
+            self._listeners.pop(step.id, None)
 
     async def _recover(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
         """Report, and where possible finish, a command that the last run did not."""
         step = entry.last_step
-        target = self._targets.get(step.target)
-        if target is None:
-            text = f"the agent was interrupted during {entry.command.action}, and {step.target} is no longer its own"
+        target = self._admission.targets.get(step.target)
+        if target is None or entry.command.action in _ERRANDS:
+            lost = (
+                ""
+                if target or entry.command.action in _ERRANDS
+                else f", and {step.target} is no longer its own"
+            )
+            text = f"the agent was interrupted during {entry.command.action}{lost}"
             final = step.model_copy(
                 update={"state": State.INTERRUPTED, "text": text, "at": self._clock.wall() / 1e6, "phase": ""}
             )
@@ -250,17 +314,17 @@ class Commander:
             self._announce(final)
             return
         life = self._life(entry.command, target, entry.operator, step.id)
-        self._start(life, self._executor.recover(life, entry), tasks)
+        self._start(life, self._recovery.finish(life, entry), tasks)
 
     def _life(self, command: Command, target: Target, operator: str, command_id: CommandId) -> Life:
         return Life(
             command=command,
             target=target,
             operator=operator,
-            agent=self._agent,
+            agent=self._admission.agent,
             command_id=command_id,
             journal=self._journal,
-            announce=self._announce,
+            announce=self._tell,
             clock=self._clock,
         )
 
@@ -268,22 +332,24 @@ class Commander:
 def _read(request: Request) -> Command:
     """Return the command in a request, with the alias topic's board filled in."""
     if request.retained:
-        raise _Refused(
+        raise Refused(
             Refusal.RETAINED,
             "it was published with the retain flag, which would repeat it at every reconnect",
         )
     if len(request.payload) > MAX_PAYLOAD:
-        raise _Refused(Refusal.INVALID, f"{len(request.payload)} bytes are more than a command may have")
+        raise Refused(Refusal.INVALID, f"{len(request.payload)} bytes are more than a command may have")
     try:
         command = parse_command(request.payload)
     except ValidationError as error:
-        raise _Refused(Refusal.INVALID, explain(error)) from error
+        raise Refused(Refusal.INVALID, explain(error)) from error
     except (ProtocolError, ValueError, RecursionError) as error:
-        raise _Refused(Refusal.INVALID, str(error)) from error
+        raise Refused(Refusal.INVALID, str(error)) from error
     if request.board is None:
         return command
+    if command.action in _AGENT_WIDE | {Action.ALL_OFF}:
+        raise Refused(Refusal.INVALID, f"{command.action} is for a whole agent, not for the topic of a board")
     if command.relay is not None or command.board not in {None, request.board}:
-        raise _Refused(Refusal.INVALID, f"it came by the topic of {request.board} but names another target")
+        raise Refused(Refusal.INVALID, f"it came by the topic of {request.board} but names another target")
     return command.model_copy(update={"board": request.board})
 
 

@@ -1,40 +1,35 @@
-"""Carrying out one command: on, off, toggle, cycle; and finishing what a crash interrupted.
+"""Carrying out one command on its target: on, off, toggle, cycle, lines, restore, all-off.
 
 Every phase is journalled before it begins. The second half of a cycle is never left to luck: a stop in the
-off time switches on at once where that is allowed and says so, and a start finds the cycle in the journal.
+off time switches on at once where that is allowed and says so, and a start finds the cycle in the journal
+(see :mod:`boardherd_agent.control.recovery`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import structlog
-
-from boardherd_agent.control.journal import Entry, Journal, JournalAway
-from boardherd_agent.control.power import Sleep, Target
+from boardherd_agent.control.life import Announce, Life
+from boardherd_agent.control.power import FeedLine, Sleep, Target, combine
+from boardherd_agent.control.safety import Port, Safety
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.clock import Clock
-from boardherd_shared.command import Action, Command, CommandStep, Refusal, State
-from boardherd_shared.inventory import MIN_OFF_TIME_S
+from boardherd_shared.command import Action, Refusal, State
+from boardherd_shared.lab import MIN_OFF_TIME_S
 from boardherd_shared.records import BootTimes, Power
-from boardherd_shared.values import one_line
 
-FINISH_WITHIN_S = 15 * 60.0
-"""A cycle that was interrupted longer ago than this is reported, and the board stays as it is."""
-
-RECOVERY_PATIENCE_S = 30.0
-"""How long a start waits for a device before it reports an interrupted command with the state unknown."""
+__all__ = ["Announce", "Executor", "Life", "Liveness"]
 
 STOP_GRACE_S = 5.0
 """How long a stop may take to switch a board on again whose cycle it interrupts."""
 
-Announce = Callable[[CommandStep], None]
-T = TypeVar("T")
+_RETURN_LOOKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""Pauses before each look whether the module has ended its pulse."""
 
-log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Liveness(Protocol):
@@ -48,58 +43,33 @@ class Liveness(Protocol):
         """Return the present verdict on ``board`` in words."""
         ...
 
+    def alive(self, board: str) -> bool:
+        """Tell whether ``board`` is alive now."""
+        ...
+
+
+class _TooLateError(Exception):
+    """The command's deadline passed while it waited for its turn."""
+
 
 @dataclass
-class Life:
-    """The life of one command: makes its steps, journals and announces them."""
+class _Gate:
+    """The interlocks as one command meets them: its deadline is looked at before the first port moves."""
 
-    command: Command
-    target: Target
-    operator: str
-    agent: str
-    command_id: str
-    journal: Journal
-    announce: Announce
-    clock: Clock
-    before: Power | None = None
-    asked: Power | None = None
-    ended: bool = False
+    life: Life
+    safety: Safety
+    passed: bool = False
 
-    def make(self, state: State, text: str, **more: object) -> CommandStep:
-        """Return a step of this command."""
-        return CommandStep(
-            id=self.command_id,
-            state=state,
-            action=self.command.action,
-            target=self.target.name,
-            agent=self.agent,
-            operator=self.operator,
-            on_behalf_of=self.command.on_behalf_of,
-            reason=self.command.reason,
-            at=self.clock.wall() / 1e6,
-            text=one_line(text),
-            before=self.before,
-            asked=self.asked,
-            **more,  # type: ignore[arg-type]
-        )
+    async def turn_on(self, port: Port) -> None:
+        await self.safety.turn_on(port, self._still_wanted)
 
-    async def step(self, state: State, text: str, **more: object) -> None:
-        """Take a step: into the journal first, then to everybody who listens."""
-        step = self.make(state, text, **more)
-        await self._note(self.journal.note(step))
-        self.ended = step.final
-        self.announce(step)
+    async def went_off(self, port: Port) -> None:
+        await self.safety.went_off(port)
 
-    async def went_off(self) -> None:
-        """Write down that the board of a cycle is off since now."""
-        await self._note(self.journal.note_off(self.command_id))
-
-    async def _note(self, writing: Coroutine[Any, Any, None]) -> None:
-        """Write to the journal if that is possible: a disk that fills up in mid-cycle must not leave a board dark."""
-        try:
-            await writing
-        except JournalAway as away:
-            log.warning("a step could not be journalled", command=self.command_id, why=str(away))
+    def _still_wanted(self) -> None:
+        if not self.passed and self.life.late() > 0:
+            raise _TooLateError
+        self.passed = True
 
 
 @dataclass(frozen=True)
@@ -108,14 +78,18 @@ class Executor:
 
     clock: Clock
     liveness: Liveness
+    safety: Safety
     sleep: Sleep = asyncio.sleep
 
     async def carry_out(self, life: Life) -> None:
         """Do what the command asks for; every end, good or bad, is a final step."""
         try:
             await self._act(life)
+        except _TooLateError:
+            text = f"expired: {life.target.label} had to wait until the deadline had passed; nothing was switched"
+            await life.step(State.EXPIRED, text, code=Refusal.EXPIRED, observed=life.before)
         except DeviceError as error:
-            observed = await _measure(life.target)
+            observed = await measure(life.target)
             await life.step(State.FAILED, f"{life.target.label}: {error}", observed=observed)
         except asyncio.CancelledError:
             if not life.ended:
@@ -123,79 +97,210 @@ class Executor:
             raise
 
     async def _act(self, life: Life) -> None:
-        action = life.command.action
+        match life.command.action:
+            case Action.ALL_OFF:
+                await self._all_off(life)
+            case Action.RESET | Action.LINE:
+                await self._line(life)
+            case Action.RESTORE:
+                await self._restore(life)
+            case _:
+                await self._power(life)
+
+    async def _power(self, life: Life) -> None:
+        action, label = life.command.action, life.target.label
         life.before = await life.target.read()
         if (expect := life.command.expect) and life.before != expect:
-            text = f"{life.target.label} is {life.before.upper()}, not {expect.upper()}; nothing was switched"
+            text = f"{label} is {life.before.upper()}, not {expect.upper()}; nothing was switched"
             await life.step(State.REFUSED, text, code=Refusal.UNEXPECTED_STATE, observed=life.before)
         elif action is Action.TOGGLE and life.before is Power.UNKNOWN:
-            text = (
-                f"the state of {life.target.label} is unknown, so there is nothing to toggle; use on or off"
-            )
+            text = f"the state of {label} is unknown, so there is nothing to toggle; use on or off"
             await life.step(State.REFUSED, text, code=Refusal.UNKNOWN_STATE, observed=life.before)
         elif action is Action.TOGGLE:
             await self._toggle(life)
         elif action is Action.CYCLE and life.before is not Power.OFF:
             await self._cycle(life)
-        elif action is Action.OFF:
-            await self._switch(life, Power.OFF)
         else:
-            await self._switch(life, Power.ON)
+            await self._switch(life, Power.OFF if action is Action.OFF else Power.ON)
 
     async def _toggle(self, life: Life) -> None:
         await life.step(State.RUNNING, f"toggling {life.target.label}", phase="toggle")
+        if life.before is Power.OFF:
+            await self._stay_off(life)
         began = self.clock.up()
-        life.before, observed = await life.target.toggle(by=_by(life), sleep=self.sleep)
+        gate = _Gate(life, self.safety)
+        life.before, observed = await life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
         life.asked = Power.OFF if life.before is Power.ON else Power.ON
         await self._conclude(life, observed, {"switched_s": self._since(began)})
 
     async def _switch(self, life: Life, power: Power) -> None:
         life.asked = power
+        if power is Power.ON and life.before is not Power.ON:
+            await self._stay_off(life)
         await life.step(State.RUNNING, f"switching {life.target.label} {power}", phase=power)
         began = self.clock.up()
-        observed = await life.target.switch(power, by=_by(life), sleep=self.sleep)
+        observed = await self._set(life, power, _Gate(life, self.safety))
         await self._conclude(life, observed, {"switched_s": self._since(began)})
+
+    async def _set(self, life: Life, power: Power, gate: _Gate | Safety) -> Power:
+        return await life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep)
+
+    async def _stay_off(self, life: Life) -> None:
+        """Wait until the minimum off time has passed, and say so."""
+        left = self.safety.off_left(life.target.board, life.target.ports)
+        if left > 0:
+            text = f"{life.target.label} went off only just now; it stays off for {left:.1f} s more"
+            await life.step(State.RUNNING, text, phase="min-off", times={"wait_s": left})
+            await self.sleep(left)
 
     async def _cycle(self, life: Life) -> None:
         off_time = max(MIN_OFF_TIME_S, life.command.off_time or life.target.off_time)
+        if life.target.is_board:
+            await self._count_cycle(life.target.board)
         life.asked = Power.OFF
         await life.step(State.RUNNING, f"switching {life.target.label} off", phase="off")
-        off = await life.target.switch(Power.OFF, by=_by(life), sleep=self.sleep)
-        if off is not Power.OFF:
+        native = _native(life.target, off_time)
+        if native:
+            off = (await native.worker.pulse(native.port, Power.OFF, off_time, by=life.by)).observed
+            await self.safety.went_off(native.id)
+        else:
+            off = await self._set(life, Power.OFF, self.safety)
+        if not _as_asked(life, off):
             text = (
                 f"{life.target.label} was asked OFF but measures {off.upper()}; it was not switched on again"
             )
             await life.step(State.FAILED, text, phase="off", observed=off)
             return
         went_off = self.clock.up()
-        await life.went_off()
-        await life.step(State.RUNNING, f"off, waiting {off_time:g} s", phase="dwell", observed=off)
+        timed_by = "timed by the module" if native else "waiting"
+        text = f"off, {timed_by}, {off_time:g} s"
+        await life.went_off(text, phase="dwell", observed=off, times={"dwell_s": off_time})
         try:
-            await self.sleep(off_time)
+            await self.sleep(max(0.0, off_time - self._since(went_off)))
         except asyncio.CancelledError:
-            await _despite_cancellation(self._stop_in_dwell(life, went_off))
+            await _despite_cancellation(self._left_in_dwell(life, went_off, native))
             raise
         life.asked = Power.ON
         await life.step(State.RUNNING, f"switching {life.target.label} on", phase="on")
         # From here to the read-back a stop waits: a cancelled "on" could leave the board dark.
-        observed = await _despite_cancellation(life.target.switch(Power.ON, by=_by(life), sleep=self.sleep))
+        on = self._returned(life, native) if native else self._set(life, Power.ON, self.safety)
+        observed = await _despite_cancellation(on)
         await self._conclude(life, observed, {"off_s": self._since(went_off)})
+
+    async def _count_cycle(self, board: str) -> None:
+        """Count towards the breaker; a board that is alive begins anew."""
+        if self.liveness.alive(board):
+            await self.safety.forgive(board)
+        await self.safety.cycled(board)
+
+    async def _returned(self, life: Life, feed: FeedLine) -> Power:
+        """Look until the module has ended its pulse; switch on if it does not."""
+        await self.safety.came_on(feed.id)
+        for pause in _RETURN_LOOKS:
+            await self.sleep(pause)
+            if (observed := await feed.worker.read(feed.port)) is not Power.OFF:
+                return observed
+        return await self._set(life, Power.ON, self.safety)
+
+    async def _line(self, life: Life) -> None:
+        """Pulse a line, or put it to a level."""
+        target, level = life.target, life.command.level or "pulse"
+        life.before = await target.read()
+        if level != "pulse":
+            await self._switch_line(life, Power(level))
+            return
+        away = Power.OFF if target.rest is Power.ON else Power.ON
+        feed = target.feeds[0]
+        life.asked = away
+        await life.step(State.RUNNING, f"{target.label}: {target.pulse:g} s {away}", phase="pulse")
+        began = self.clock.up()
+        if feed.worker.can_pulse(feed.port, target.pulse):
+            await feed.worker.pulse(feed.port, away, target.pulse, by=life.by)
+            await self.sleep(max(0.0, target.pulse - self._since(began)))
+            observed = await self._rested(life, feed)
+        else:
+            await feed.worker.switch(feed.port, away, by=life.by)
+            await life.went_off(f"{target.label} is {away.upper()}", phase="pulse")
+            try:
+                await self.sleep(target.pulse)
+            finally:  # a stop in mid-pulse ends the pulse at once
+                back = await _despite_cancellation(feed.worker.switch(feed.port, target.rest, by=life.by))
+            observed = back.observed
+        life.asked = target.rest
+        await self._conclude(life, observed, {"pulse_s": self._since(began)})
+
+    async def _switch_line(self, life: Life, level: Power) -> None:
+        feed = life.target.feeds[0]
+        life.asked = level
+        await life.step(State.RUNNING, f"switching {life.target.label} {level}", phase=level)
+        began = self.clock.up()
+        switched = await feed.worker.switch(feed.port, level, by=life.by)
+        await self._conclude(life, switched.observed, {"switched_s": self._since(began)})
+
+    async def _rested(self, life: Life, feed: FeedLine) -> Power:
+        observed = Power.UNKNOWN
+        for pause in _RETURN_LOOKS:
+            await self.sleep(pause)
+            observed = await feed.worker.read(feed.port)
+            if observed in {life.target.rest, Power.UNKNOWN}:
+                break
+        return observed
+
+    async def _restore(self, life: Life) -> None:
+        """Bring each port back to what was last asked of it."""
+        life.before = await life.target.read()
+        await life.step(State.RUNNING, f"restoring {life.target.label}", phase="restore")
+        observed, gate = [], _Gate(life, self.safety)
+        for feed in life.target.feeds:
+            await gate.turn_on(feed.id)
+            observed.append((await feed.worker.restore(feed.port, by=life.by)).observed)
+        state = combine(observed)
+        await life.step(
+            State.SUCCEEDED, f"{life.target.label}: {state.value}, as asked before", observed=state
+        )
+
+    async def _all_off(self, life: Life) -> None:
+        """Switch off every port at once; what fails does not keep the others from going off."""
+        life.asked = Power.OFF
+        await life.step(State.RUNNING, f"switching {len(life.target.feeds)} ports off", phase="off")
+        failures: list[str] = []
+
+        async def off(feed: FeedLine) -> None:
+            try:
+                switched = await feed.worker.switch(feed.port, Power.OFF, by=life.by)
+                await self.safety.went_off(feed.id)
+                if switched.observed is Power.ON:
+                    failures.append(f"{feed.relay}:{feed.port} still measures ON")
+            except DeviceError as error:
+                failures.append(f"{feed.relay}:{feed.port}: {error}")
+
+        async with asyncio.TaskGroup() as tasks:
+            for feed in life.target.feeds:
+                tasks.create_task(off(feed), name=f"all-off {feed.relay}:{feed.port}")
+        done = len(life.target.feeds) - len(failures)
+        if failures:
+            text = f"{done} ports are off, {len(failures)} not: {'; '.join(failures)}"
+            await life.step(State.FAILED, text, observed=Power.UNKNOWN)
+        else:
+            await life.step(State.SUCCEEDED, f"{done} ports are off{life.remark}", observed=Power.OFF)
 
     async def _conclude(self, life: Life, observed: Power, times: dict[str, float]) -> None:
         label, asked = life.target.label, life.asked
-        if observed is not asked:
+        if not _as_asked(life, observed):
             text = f"{label} was asked {str(asked).upper()} but measures {observed.upper()}"
             await life.step(State.FAILED, text, observed=observed, times=times)
             return
         wait = life.command.wait_alive
-        if observed is Power.ON and wait and life.target.board:
+        if asked is Power.ON and wait and life.target.is_board:
             await self._wait_alive(life, wait, times)
             return
-        done = f"off {times['off_s']:.1f} s, on again" if "off_s" in times else observed.value
+        done = f"off {times['off_s']:.1f} s, on again" if "off_s" in times else str(asked)
+        if observed is Power.UNKNOWN:
+            done += ", acknowledged; this device cannot be read back"
         await life.step(State.SUCCEEDED, f"{label}: {done}", observed=observed, times=times)
 
     async def _wait_alive(self, life: Life, timeout: float, times: dict[str, float]) -> None:
-        board = life.target.label
+        board = life.target.board
         text = f"{board} is on, waiting up to {timeout:g} s for it to come alive"
         await life.step(State.RUNNING, text, phase="waiting", observed=Power.ON, times=times)
         boot = await self.liveness.wait_alive(board, timeout)
@@ -205,76 +310,56 @@ class Executor:
             )
             await life.step(State.FAILED, text, phase="waiting", observed=Power.ON, times=times)
             return
+        await self.safety.forgive(board)
         times = times | boot.model_dump(exclude_none=True)
         await life.step(State.SUCCEEDED, f"{board}: {_tell(times)}", observed=Power.ON, times=times)
 
-    async def _stop_in_dwell(self, life: Life, went_off: int) -> None:
-        """End a cycle whose off time is cut short by the agent's stop."""
-        label = life.target.label
+    async def _left_in_dwell(self, life: Life, went_off: int, native: FeedLine | None) -> None:
+        """End a cycle whose off time is cut short: by another command, or by the agent's stop."""
+        label, times = life.target.label, {"off_s": self._since(went_off)}
+        if life.ended_by:
+            text = f"{label}: ended in its off time by {life.ended_by}; it stays OFF"
+            await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
+            return
+        if native:
+            text = f"the agent stopped in the off time of {label}; the module itself switches it on in time"
+            await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
+            return
         if (off_for := self._since(went_off)) < MIN_OFF_TIME_S:
             await self.sleep(MIN_OFF_TIME_S - off_for)
         life.asked = Power.ON
         try:
-            observed = await life.target.switch(Power.ON, by=_by(life), sleep=self.sleep)
+            observed = await self._set(life, Power.ON, self.safety)
         except DeviceError as error:
             observed, label = Power.UNKNOWN, f"{label} ({error})"
         text = f"the agent stopped in the off time; {label} was switched on early and measures {observed.upper()}"
         await life.step(State.INTERRUPTED, text, observed=observed, times={"off_s": self._since(went_off)})
 
     async def _stopped(self, life: Life) -> None:
-        """Report a command that the agent's stop cut short, with what the device says now."""
-        observed = await _measure(life.target)
-        text = f"the agent stopped during {life.command.action} of {life.target.label}; it measures {observed.upper()}"
-        await life.step(State.INTERRUPTED, text, observed=observed)
-
-    async def recover(self, life: Life, entry: Entry) -> None:
-        """Deal with a command that the last run of the agent did not finish: report, never guess."""
-        label = life.target.label
-        observed = await self._measure_patiently(life.target, entry)
-        age = self._age(entry)
-        told = f"the agent was interrupted during {life.command.action} of {label} ({_ago(age)} ago)"
-        half_done = life.command.action is Action.CYCLE and entry.off_up is not None
-        if not half_done or observed is not Power.OFF:
-            await life.step(State.INTERRUPTED, f"{told}; it measures {observed.upper()}", observed=observed)
-            return
-        if age > FINISH_WITHIN_S:
-            text = f"{told}; it is OFF and stays so, because that is too long ago to finish the cycle"
-            await life.step(State.INTERRUPTED, text, observed=observed)
-            return
-        await self.sleep(max(0.0, MIN_OFF_TIME_S - self._off_for(entry)))
-        life.asked = Power.ON
-        try:
-            observed = await life.target.switch(Power.ON, by=_by(life), sleep=self.sleep)
-        except DeviceError as error:
-            text = f"{told}; it is OFF and could not be switched on again: {error}"
-            await life.step(State.INTERRUPTED, text, observed=Power.UNKNOWN)
-            return
-        text = f"{told}; the cycle was finished, it measures {observed.upper()}"
-        await life.step(State.INTERRUPTED, text, observed=observed, times={"off_s": self._off_for(entry)})
-
-    async def _measure_patiently(self, target: Target, entry: Entry) -> Power:
-        """Return the measured state; a device that is away is waited for while the cycle could still be finished."""
-        patience = FINISH_WITHIN_S if entry.off_up is not None else self._age(entry) + RECOVERY_PATIENCE_S
-        while (observed := await _measure(target)) is Power.UNKNOWN and self._age(entry) < patience:
-            await self.sleep(1.0)
-        return observed
+        """Report a command that was cut short, with what the device says now."""
+        observed = await measure(life.target)
+        what = f"{life.command.action} of {life.target.label}"
+        why = f"{what} was ended by {life.ended_by}" if life.ended_by else f"the agent stopped during {what}"
+        await life.step(State.INTERRUPTED, f"{why}; it measures {observed.upper()}", observed=observed)
 
     def _since(self, up: int) -> float:
         return (self.clock.up() - up) / 1e6
 
-    def _age(self, entry: Entry) -> float:
-        """Return the seconds since the intent; over a reboot only the wall clock can tell."""
-        if entry.boot == self.clock.boot:
-            return (self.clock.up() - entry.intent_up) / 1e6
-        return max(0.0, (self.clock.wall() - entry.intent_at) / 1e6)
 
-    def _off_for(self, entry: Entry) -> float:
-        if entry.boot == self.clock.boot and entry.off_up is not None:
-            return (self.clock.up() - entry.off_up) / 1e6
-        return max(0.0, (self.clock.wall() - (entry.off_at or self.clock.wall())) / 1e6)
+def _native(target: Target, seconds: float) -> FeedLine | None:
+    """Return the feed whose module can time the off time itself; only a single feed can be left to it."""
+    if len(target.feeds) != 1:
+        return None
+    feed = target.feeds[0]
+    return feed if feed.worker.can_pulse(feed.port, seconds) else None
 
 
-async def _measure(target: Target) -> Power:
+def _as_asked(life: Life, observed: Power) -> bool:
+    """Tell whether a switch did what was asked, as far as the device lets anybody know."""
+    return observed is life.asked or (observed is Power.UNKNOWN and not life.target.measurable)
+
+
+async def measure(target: Target) -> Power:
     """Return the state as measured now, unknown when the device does not say."""
     try:
         return await target.read()
@@ -295,21 +380,9 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _by(life: Life) -> str:
-    """Return who is named as having switched: the sender, and the person a service acts for."""
-    person = life.command.on_behalf_of
-    return f"{person} via {life.operator}" if person else life.operator
-
-
 def _tell(times: dict[str, float]) -> str:
     """Return the phases of a cycle in a line: "off 5.0 s, console 0.4 s, ssh 4.1 s; alive"."""
     parts = [
         f"{name.removesuffix('_s')} {value:.1f} s" for name, value in times.items() if name != "switched_s"
     ]
     return ", ".join([*parts[:-1], parts[-1]]) + "; alive" if parts else "alive"
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -1,16 +1,18 @@
-"""The power of one target: a board with its ordered feeds, or a single relay port.
+"""The power of one target: a board with its ordered feeds, a line of it, or a single relay port.
 
 Feeds are switched on in order, each ``after`` the one before it, and off in reverse. One worker owns each
-module; here is only the order.
+module; here is only the order, and at each step the interlocks.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from boardherd_agent.control.safety import Port
+from boardherd_shared.lab import BoardConfig
 from boardherd_shared.records import Power
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -25,12 +27,33 @@ class Measured(Protocol):
     def observed(self) -> Power: ...  # noqa: D102
 
 
+class Known(Protocol):
+    """What is known of a port without asking: see ``devices.ports.PortStatus``."""
+
+    @property
+    def observed(self) -> Power: ...  # noqa: D102
+    @property
+    def measurable(self) -> bool: ...  # noqa: D102
+
+
 class Switcher(Protocol):
-    """The part of a relay worker that switching needs; every method raises DeviceError."""
+    """The part of a relay worker that switching needs; every coroutine raises DeviceError."""
 
     async def read(self, port: int) -> Power: ...  # noqa: D102
     async def switch(self, port: int, power: Power, *, by: str) -> Measured: ...  # noqa: D102
     async def toggle(self, port: int, *, by: str) -> Measured: ...  # noqa: D102
+    async def pulse(self, port: int, power: Power, seconds: float, *, by: str) -> Measured: ...  # noqa: D102
+    async def restore(self, port: int, *, by: str) -> Measured: ...  # noqa: D102
+    async def accept(self, port: int, *, by: str) -> Power: ...  # noqa: D102
+    def can_pulse(self, port: int, seconds: float) -> bool: ...  # noqa: D102
+    def status(self, port: int) -> Known: ...  # noqa: D102
+
+
+class Interlocks(Protocol):
+    """What must be heeded at each step: see :class:`boardherd_agent.control.safety.Safety`."""
+
+    async def turn_on(self, port: Port) -> None: ...  # noqa: D102
+    async def went_off(self, port: Port) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -42,73 +65,134 @@ class FeedLine:
     port: int
     after: float = 0.0
 
+    @property
+    def id(self) -> Port:
+        """Relay and number."""
+        return self.relay, self.port
+
 
 @dataclass(frozen=True)
 class Target:
     """What a command acts on."""
 
     name: str
-    """``board/evm-07`` or ``relay/eth-1/3``."""
-    board: str | None
+    """``board/evm-07``, ``relay/eth-1/3`` or ``line/evm-07/reset``."""
+    board: str
+    """The board that it belongs to; empty for all boards together."""
     feeds: Sequence[FeedLine]
     off_time: float
     """How long a cycle stays off unless the command says otherwise, in seconds."""
+    label: str = ""
+    """The target as a person calls it: ``evm-07``, ``eth-1:3`` or ``evm-07 reset``."""
+    pulse: float = 0.0
+    """A line: how long a pulse lasts, in seconds."""
+    rest: Power = Power.UNKNOWN
+    """A line: its level when nobody uses it."""
 
     @property
-    def label(self) -> str:
-        """The target as a person calls it: ``evm-07`` or ``eth-1:3``."""
-        return self.board or f"{self.feeds[0].relay}:{self.feeds[0].port}"
-
-    @property
-    def ports(self) -> frozenset[tuple[str, int]]:
+    def ports(self) -> frozenset[Port]:
         """The relay ports that it takes."""
-        return frozenset((feed.relay, feed.port) for feed in self.feeds)
+        return frozenset(feed.id for feed in self.feeds)
+
+    @property
+    def is_board(self) -> bool:
+        """Whether it is the power of a whole board."""
+        return self.name.startswith("board/")
+
+    @property
+    def measurable(self) -> bool:
+        """Whether every port of it can be read back."""
+        return all(feed.worker.status(feed.port).measurable for feed in self.feeds)
 
     async def read(self) -> Power:
-        """Return the state measured now; raises DeviceError."""
+        """Return the state measured now, unknown where nothing can be measured; raises DeviceError."""
         return combine([await feed.worker.read(feed.port) for feed in self.feeds])
 
-    async def switch(self, power: Power, *, by: str, sleep: Sleep = asyncio.sleep) -> Power:
+    async def switch(
+        self, power: Power, *, by: str, interlocks: Interlocks, sleep: Sleep = asyncio.sleep
+    ) -> Power:
         """Switch every feed to ``power`` in the right order and return what was measured; raises DeviceError."""
         feeds = self.feeds if power is Power.ON else list(reversed(self.feeds))
         observed = []
         for index, feed in enumerate(feeds):
-            if power is Power.ON and index > 0 and feed.after:
-                await sleep(feed.after)
-            observed.append((await feed.worker.switch(feed.port, power, by=by)).observed)
+            if power is Power.ON:
+                if index > 0 and feed.after:
+                    await sleep(feed.after)
+                if feed.worker.status(feed.port).observed is not Power.ON:
+                    await interlocks.turn_on(feed.id)
+            was_off = feed.worker.status(feed.port).observed is Power.OFF
+            switched = await feed.worker.switch(feed.port, power, by=by)
+            observed.append(switched.observed)
+            if power is Power.OFF and not was_off and switched.observed is not Power.ON:
+                await interlocks.went_off(feed.id)
         return combine(observed)
 
-    async def toggle(self, *, by: str, sleep: Sleep = asyncio.sleep) -> tuple[Power, Power]:
+    async def toggle(
+        self, *, by: str, interlocks: Interlocks, sleep: Sleep = asyncio.sleep
+    ) -> tuple[Power, Power]:
         """Switch to the other state and return the states before and after; raises DeviceError.
 
         With one feed the state is read and set under the device's own lock.
         """
         if len(self.feeds) == 1:
             feed = self.feeds[0]
+            if feed.worker.status(feed.port).observed is not Power.ON:
+                await interlocks.turn_on(feed.id)
             switched = await feed.worker.toggle(feed.port, by=by)
+            if switched.observed is Power.OFF:
+                await interlocks.went_off(feed.id)
             return switched.before, switched.observed
         before = await self.read()
         if before is Power.UNKNOWN:
             return before, before
         wanted = Power.OFF if before is Power.ON else Power.ON
-        return before, await self.switch(wanted, by=by, sleep=sleep)
+        return before, await self.switch(wanted, by=by, interlocks=interlocks, sleep=sleep)
 
 
 def targets_of(
-    boards: Mapping[str, tuple[float, list[FeedLine]]],
+    boards: Mapping[str, BoardConfig], worker: Callable[[str], Switcher], everything: str
 ) -> dict[str, Target]:
-    """Return every target: each board (off time and feeds), and each of its relay ports alone."""
+    """Return every target by name: each board, each of its lines, each of its ports alone, and all together.
+
+    Args:
+        boards: the boards of this agent.
+        worker: returns the worker of a relay.
+        everything: the name of the target of ``all-off``.
+    """
     targets = {}
-    for board, (off_time, feeds) in boards.items():
-        targets[f"board/{board}"] = Target(f"board/{board}", board, feeds, off_time)
-        for feed in feeds:
-            name = f"relay/{feed.relay}/{feed.port}"
-            targets[name] = Target(name, None, [feed], off_time)
+    for board, config in boards.items():
+        feeds = [FeedLine(worker(feed.relay), feed.relay, feed.port, feed.after) for feed in config.power]
+        off_time = max([config.off_time, *(feed.off_time or 0.0 for feed in config.power)])
+        targets[f"board/{board}"] = Target(f"board/{board}", board, feeds, off_time, board)
+        for name, line in config.lines.items():
+            feed = FeedLine(worker(line.relay), line.relay, line.port)
+            targets[f"line/{board}/{name}"] = Target(
+                f"line/{board}/{name}",
+                board,
+                [feed],
+                off_time,
+                f"{board} {name}",
+                line.pulse,
+                Power(line.normally),
+            )
+            feeds = [*feeds, feed]
+        targets |= {_port(feed): Target(_port(feed), board, [feed], off_time, _label(feed)) for feed in feeds}
+    powered = [feed for board in boards for feed in targets[f"board/{board}"].feeds]
+    targets[everything] = Target(everything, "", powered, 0.0, "everything")
     return targets
 
 
-def combine(feeds: Sequence[Power]) -> Power:
+def combine(feeds: Iterable[Power]) -> Power:
     """Return the power of a board from that of its feeds: on when all are on, off when any is off."""
-    if Power.OFF in feeds:
+    states = set(feeds)
+    if Power.OFF in states:
         return Power.OFF
-    return Power.ON if feeds and all(feed is Power.ON for feed in feeds) else Power.UNKNOWN
+    return Power.ON if states == {Power.ON} else Power.UNKNOWN
+
+
+def _port(feed: FeedLine) -> str:
+    return f"relay/{feed.relay}/{feed.port}"
+
+
+def _label(feed: FeedLine) -> str:
+    return f"{feed.relay}:{feed.port}"

@@ -1,0 +1,157 @@
+"""Whether a command may run: every reason to refuse one, in the order of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from boardherd_agent.control.locks import Locks, held
+from boardherd_agent.control.power import Target
+from boardherd_agent.control.refusal import Refused
+from boardherd_agent.control.safety import Safety
+from boardherd_shared.clock import Clock, seconds
+from boardherd_shared.command import Action, Command, Refusal
+
+POWER = frozenset({Action.ON, Action.OFF, Action.TOGGLE, Action.CYCLE})
+LINES = frozenset({Action.RESET, Action.LINE})
+PORTS = frozenset({Action.RESTORE, Action.ACCEPT})
+BOARDS = frozenset({Action.LOCK, Action.UNLOCK, Action.SET, Action.PROBE})
+"""What can be asked of a board only, and moves nothing."""
+
+_ALWAYS = frozenset({Action.OFF, Action.ALL_OFF})
+"""Nothing but a lock keeps anybody from switching off."""
+
+_SWITCHES_ON = frozenset({Action.ON, Action.TOGGLE, Action.CYCLE, Action.RESTORE})
+
+
+@dataclass
+class Admission:
+    """The reasons to refuse a command; every method raises Refused."""
+
+    agent: str
+    everything: str
+    """Name of the target of ``all-off``."""
+    targets: Mapping[str, Target]
+    boards: Collection[str]
+    admins: Collection[str]
+    locks: Locks
+    safety: Safety
+    clock: Clock
+    server_offset: Callable[[], float]
+    alive: Callable[[str], bool]
+    """Tells whether a board is alive now."""
+    in_use: Callable[[str], str]
+    """Returns who uses a board without a lock, in words; empty for nobody."""
+    contested: dict[str, str] = field(default_factory=dict)
+    """Boards that another agent owns, each with that agent."""
+    draining: bool = False
+
+    def lateness(self, command: Command, received_at: float, received_up: int) -> float:
+        """Return by how many seconds the deadline has passed by the server's clock; negative before.
+
+        Since it was received, only the clock that never jumps counts.
+        """
+        received = received_at + self.server_offset()
+        waited = seconds(self.clock.up() - received_up)
+        return received + waited - command.deadline(received)
+
+    def check_time(self, command: Command, received_at: float, received_up: int) -> None:
+        """Refuse what comes too late."""
+        if (late := self.lateness(command, received_at, received_up)) > 0:
+            raise Refused(Refusal.EXPIRED, f"it expired {late:.1f} s ago and was not carried out")
+
+    def may_restore(self, relay: str, port: int) -> bool:
+        """Tell whether a port may be brought back after an outage without anybody asking for it now."""
+        board = self.targets[f"relay/{relay}/{port}"].board
+        return not (
+            self.draining
+            or board in self.contested
+            or self.locks.unsure
+            or self.locks.of(board)
+            or self.in_use(board)
+            or self.safety.tripped(board)
+        )
+
+    def target(self, command: Command) -> Target:
+        """Return what a command acts on."""
+        if command.action is Action.ALL_OFF:
+            return self._everything(command)
+        target = self.targets.get(self._name(command))
+        if target is None:
+            raise Refused(Refusal.UNKNOWN_TARGET, self._unknown(command))
+        if not target.feeds and command.action not in BOARDS:
+            raise Refused(
+                Refusal.UNKNOWN_TARGET, f"{target.label} has no power feed in lab.toml, nothing can switch it"
+            )
+        return target
+
+    def check(self, command: Command, operator: str, target: Target) -> None:
+        """Refuse what this agent or this operator may not do now."""
+        action, board = command.action, target.board
+        if self.draining and action not in _ALWAYS:
+            raise Refused(Refusal.DRAINING, f"{self.agent} is being drained and takes no more commands")
+        if board and (owner := self.contested.get(board)):
+            raise Refused(Refusal.CONTESTED, f"{board} belongs to {owner}, which declared it first")
+        if command.force and not command.reason:
+            raise Refused(Refusal.INVALID, "force needs a reason")
+        if action is Action.ALL_OFF and not command.reason:
+            raise Refused(Refusal.INVALID, "all-off needs a reason")
+        if board and action not in {Action.LOCK, Action.UNLOCK, Action.PROBE}:
+            self.locks.check(board, operator, command.lock)
+        if board and action in (POWER | LINES | PORTS) - _ALWAYS:
+            self._check_use(board, command)
+        if action in _SWITCHES_ON and board:
+            self._check_interlocks(command, target)
+
+    def _check_use(self, board: str, command: Command) -> None:
+        """A board that somebody uses without a lock is not switched under his hands."""
+        if self.locks.of(board) or command.force:
+            return
+        if who := self.in_use(board):
+            raise Refused(Refusal.IN_USE, f"{board} is in use: {who}; send it with force and a reason")
+
+    def _check_interlocks(self, command: Command, target: Target) -> None:
+        self.safety.check_rate(target.board, target.ports)
+        if not command.force and not self.alive(target.board):
+            self.safety.check_breaker(target.board)
+
+    def _everything(self, command: Command) -> Target:
+        if command.board or command.relay:
+            raise Refused(Refusal.INVALID, "all-off names no target; it is everything that the agent powers")
+        return self.targets[self.everything]
+
+    def _name(self, command: Command) -> str:
+        """Return the name of the target; raises Refused for a target that does not fit the action."""
+        action, board = command.action, command.board
+        if board is None and command.relay is None:
+            raise Refused(Refusal.INVALID, "it names no board and no relay port")
+        if action in LINES:
+            line = "reset" if action is Action.RESET else command.line
+            if board is None or line is None:
+                raise Refused(Refusal.INVALID, f"{action} needs a board and the name of its line")
+            return f"line/{board}/{line}"
+        if board is not None:
+            return f"board/{board}"
+        if action in BOARDS:
+            raise Refused(Refusal.INVALID, f"{action} needs a board, not a relay port")
+        return f"relay/{command.relay}/{command.port}"
+
+    def _unknown(self, command: Command) -> str:
+        if command.board in self.boards:
+            line = command.line or "reset"
+            return f"{command.board} has no line {line}; add lines.{line} to it in lab.toml"
+        name = f"board {command.board}" if command.board else f"relay {command.relay}/{command.port}"
+        return f"{self.agent} controls no {name}"
+
+    def unlocked(self, target: Target, operator: str, lock_id: str | None) -> tuple[Target, str]:
+        """Return a target without the boards that ``operator`` may not touch, and who holds those, in words."""
+        kept: dict[str, str] = {}
+        for board in self.boards:
+            try:
+                self.locks.check(board, operator, lock_id)
+            except Refused as refused:
+                lock = self.locks.of(board)
+                kept[board] = held(board, lock) if lock else refused.text
+        spared = {feed.id for board in kept for feed in self.targets[f"board/{board}"].feeds}
+        feeds = [feed for feed in target.feeds if feed.id not in spared]
+        return replace(target, feeds=feeds), "".join(f"; left alone: {words}" for words in kept.values())

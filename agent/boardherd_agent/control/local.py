@@ -1,0 +1,96 @@
+"""The local socket: commands from this machine, when no broker is there, under the very same rules.
+
+A client writes one command a line, as it would be published: JSON or a bare word. It reads the steps of that
+command, one JSON object a line, until the last one. The sender is the user that the kernel names; the socket
+is for the members of its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from boardherd_agent.control.commands import Request
+from boardherd_shared.command import CommandStep
+from boardherd_shared.messages import MAX_PAYLOAD
+
+GROUP = "boardherd"
+_MODE = 0o660
+
+log = structlog.get_logger()
+
+
+class LocalSocket:
+    """Listens on a Unix socket and hands what comes to the commander."""
+
+    def __init__(self, path: Path, submit: Callable[[Request], None]) -> None:
+        """Name the socket; :meth:`run` opens it."""
+        self._path = path
+        self._submit = submit
+
+    async def run(self) -> None:
+        """Serve until cancelled. Where the socket cannot be made, that is logged and the rest goes on."""
+        try:
+            server = await self._listen()
+        except OSError as error:
+            log.warning("no commands are taken from this machine", socket=str(self._path), why=str(error))
+            return
+        async with server:
+            try:
+                await server.serve_forever()
+            finally:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+
+    async def _listen(self) -> asyncio.Server:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # of an earlier run: there is only one agent, its spool is locked
+        server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_PAYLOAD + 1)
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(self._path, -1, grp.getgrnam(GROUP).gr_gid)
+        self._path.chmod(_MODE)
+        return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        operator = _user_of(writer.get_extra_info("socket"))
+        try:
+            while line := await reader.readline():
+                await self._carry(line.strip(), operator, writer)
+        except (ConnectionError, ValueError) as error:
+            log.info("a local client was left", operator=operator, why=str(error))
+        finally:
+            writer.close()
+
+    async def _carry(self, payload: bytes, operator: str, writer: asyncio.StreamWriter) -> None:
+        """Submit one command and write its steps until the last."""
+        steps: asyncio.Queue[CommandStep] = asyncio.Queue()
+        self._submit(Request(payload, operator, None, False, time.time(), steps.put_nowait))
+        final = False
+        while not final:
+            step = await steps.get()
+            final = step.final
+            writer.write(step.model_dump_json(exclude_none=True).encode() + b"\n")
+            await writer.drain()
+
+
+def _user_of(peer: socket.socket) -> str:
+    """Return the name of the user at the other end, as a broker user name may be written."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid = struct.unpack("3i", credentials)[1]
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid-{uid}"
+    return re.sub(r"^[^A-Za-z0-9]|[^A-Za-z0-9._@-]", "x", name)[:63]

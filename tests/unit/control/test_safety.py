@@ -1,0 +1,113 @@
+"""Interlocks: minimum off time, rate, stagger, breaker; over restarts too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from boardherd_shared.command import Refusal, State
+from boardherd_shared.records import Power
+from support.clock import FakeClock
+from support.control import LAB, Lab, open_lab, relay_with, states
+
+STAGGERED = LAB.replace("relay.eth-1 = {", 'relay.eth-1 = { stagger = "3s", ')
+
+
+async def test_an_early_on_waits_and_says_so(lab: Lab) -> None:
+    await lab.send(b"off", board="evm-07")
+    lab.clock.advance(0.5)
+    steps = await lab.send(b"on", board="evm-07")
+    assert states(steps) == ["accepted", "running:min-off", "running:on", "succeeded"]
+    assert steps[1].text == "evm-07 went off only just now; it stays off for 1.5 s more"
+    assert lab.relay.times[1] - lab.relay.times[0] == pytest.approx(2.0)
+
+
+async def test_the_minimum_off_time_survives_a_restart(tmp_path: Path) -> None:
+    relay = relay_with(FakeClock())
+    async with open_lab(tmp_path, relay) as lab:
+        await lab.send(b"off", board="evm-07")
+    relay.clock.advance(0.5)
+    async with open_lab(tmp_path, relay) as lab:
+        await lab.send(b"on", board="evm-07")
+    assert relay.times[1] - relay.times[0] == pytest.approx(2.0)
+
+
+async def test_a_port_that_was_switched_off_by_hand_counts_from_then(lab: Lab) -> None:
+    await lab.send(b"on", board="evm-07")
+    lab.desk.safety.observed(("eth-1", 3), on=True)
+    lab.relay.ports[3] = Power.OFF
+    lab.desk.safety.observed(("eth-1", 3), on=False)
+    lab.clock.advance(1.2)
+    steps = await lab.send({"action": "on", "board": "evm-07", "id": "again"})
+    assert "0.8 s more" in steps[1].text
+
+
+async def test_a_toggle_waits_as_an_on_does(lab: Lab) -> None:
+    await lab.send(b"off", board="evm-07")
+    await lab.send(b"toggle", board="evm-07")
+    assert lab.relay.times[1] - lab.relay.times[0] == pytest.approx(2.0)
+
+
+async def test_what_waits_past_its_deadline_expires_and_moves_nothing(lab: Lab) -> None:
+    """CMD-2: never after its deadline, whatever made it wait."""
+    await lab.send(b"off", board="evm-07")
+    steps = await lab.send({"action": "on", "board": "evm-07", "valid_for": "1s"})
+    assert (steps[-1].state, steps[-1].code) == (State.EXPIRED, Refusal.EXPIRED)
+    assert lab.relay.transitions == [(3, Power.OFF)]
+
+
+async def test_boards_behind_one_supply_come_on_one_after_the_other(tmp_path: Path) -> None:
+    relay = relay_with(FakeClock(), p3=Power.OFF, p4=Power.OFF)
+    async with open_lab(tmp_path, relay, lab_toml=STAGGERED) as lab:
+        lab.clock.advance(60)
+        lab.submit({"action": "on", "board": "evm-07"})
+        lab.submit({"action": "on", "board": "evm-08"})
+        await lab.until(lambda: sum(step.final for step in lab.steps) == 2)
+    assert len(relay.times) == 3
+    assert all(later - sooner >= 3.0 for sooner, later in zip(relay.times, relay.times[1:], strict=False))
+
+
+async def test_a_port_is_switched_on_only_so_often(tmp_path: Path) -> None:
+    often = LAB.replace('min_off = "2s"', 'min_off = "2s", max_ons = 3')
+    async with open_lab(tmp_path, lab_toml=often) as lab:
+        for number in range(3):
+            await lab.send({"action": "cycle", "board": "evm-07", "id": f"c{number}"})
+        steps = await lab.send({"action": "cycle", "board": "evm-07", "id": "c3"})
+        assert steps[-1].code is Refusal.RATE
+        assert "was switched on 3 times within a minute" in steps[-1].text
+        assert (await lab.send(b"off", board="evm-07"))[-1].state is State.SUCCEEDED
+        lab.clock.advance(61)
+        assert (await lab.send(b"on", board="evm-07"))[-1].state is State.SUCCEEDED
+
+
+@pytest.fixture
+def stubborn(tmp_path: Path) -> tuple[Path, str]:
+    return tmp_path, LAB.replace('min_off = "2s"', 'min_off = "2s", max_cycles = 2')
+
+
+async def test_a_board_that_does_not_come_alive_is_not_cycled_for_ever(stubborn: tuple[Path, str]) -> None:
+    path, lab_toml = stubborn
+    relay = relay_with(FakeClock())
+    async with open_lab(path, relay, lab_toml=lab_toml) as lab:
+        for number in range(2):
+            await lab.send({"action": "cycle", "board": "evm-07", "id": f"c{number}"})
+    async with open_lab(path, relay, lab_toml=lab_toml) as lab:
+        steps = await lab.send({"action": "cycle", "board": "evm-07", "id": "c2"})
+        assert steps[-1].code is Refusal.INTERLOCK
+        assert "evm-07 was power-cycled 2 times within an hour without coming alive" in steps[-1].text
+        assert lab.desk.safety.tripped("evm-07")
+        forced = {"action": "cycle", "board": "evm-07", "id": "c3", "force": True, "reason": "new SD card"}
+        assert (await lab.send(forced))[-1].state is State.SUCCEEDED
+        lab.clock.advance(3601)
+        assert not lab.desk.safety.tripped("evm-07")
+
+
+async def test_a_board_that_comes_alive_may_be_cycled_all_day(stubborn: tuple[Path, str]) -> None:
+    path, lab_toml = stubborn
+    async with open_lab(path, lab_toml=lab_toml) as lab:
+        lab.bench.is_alive = True
+        for number in range(5):
+            steps = await lab.send({"action": "cycle", "board": "evm-07", "id": f"c{number}"})
+            assert steps[-1].state is State.SUCCEEDED
+            lab.clock.advance(30)

@@ -35,7 +35,8 @@ types: ## mypy, strict
 	$(RUN) mypy
 
 pytest: ## the tests alone; ARGS="-k spool" picks some
-	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
+	$(RUN) pytest -n 2 --dist loadfile --ignore tests/faults $(ARGS)
+	$(RUN) pytest -n 4 --dist loadfile $(ARGS) tests/faults
 
 faults: setup-test ## an hour of faults over agent, collector, broker and database, and the ordinary ways beside it
 	PYTHONPATH=tests $(RUN) python -m faults.campaign --minutes 60 --json faults.json $(ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
@@ -11,9 +10,10 @@ import structlog
 from boardherd_collector.connection import Connection
 from boardherd_collector.counters import Counters
 from boardherd_collector.fleet import Fleet
-from boardherd_collector.health import STORE, Health
+from boardherd_collector.health import BROKER, STORE, Health
 from boardherd_collector.ingest import Ingest
 from boardherd_collector.maintenance import Maintenance
+from boardherd_collector.opening import opened
 from boardherd_collector.settings import CollectorSettings
 from boardherd_collector.stores.base import Store
 from boardherd_collector.stores.memory import MemoryStore
@@ -32,20 +32,17 @@ STUCK_S = 60.0
 log = structlog.get_logger()
 
 
-def open_store(settings: CollectorSettings, on_wait: Callable[[str], None] | None = None) -> Store:
-    """Return the store that the settings name, not open yet.
-
-    Opening one on a server may wait for the server, or for another collector; ``on_wait`` hears so. Without
-    it such a store does not wait.
-    """
+def open_store(settings: CollectorSettings) -> Store:
+    """Return the store that the settings name, not open yet."""
     address, path = settings.store.address, settings.store.path
     if address is not None:
         policies = Policies(
             raw=round(settings.retention.raw * SECOND),
+            audit=round(settings.retention.audit * SECOND),
             five_minutes=round(settings.retention.five_minutes * SECOND),
             window=round(settings.rollup.window * SECOND),
         )
-        return TimescaleStore(address, policies, on_wait=on_wait)
+        return TimescaleStore(address, policies)
     return MemoryStore() if path is None else SqliteStore(path)
 
 
@@ -56,15 +53,20 @@ async def run(
 ) -> None:
     """Run the collector until cancelled; ``on_listening`` hears the address of the page.
 
-    Raises StoreError when the database cannot be opened, and what the web side raises when its port is
-    taken, each with one sentence.
+    While the database is locked, full or away at the start there are page, health and metrics, and agents
+    keep what they have: the broker is told that the collector is there once the database is open.
+
+    Raises StoreError when the database cannot be used and waiting does not help, and what the web side
+    raises when its port is taken, each with one sentence.
     """
     counters, health, topics = Counters(), Health(), Topics(inventory.lab.site)
     fleet = Fleet(inventory, health.banner)
     begin = asyncio.Event()
 
     def waiting(text: str) -> None:
+        log.warning("waiting for the database", why=text)
         health.set(STORE, ok=False, text=text)
+        health.set(BROKER, ok=False, text="not asked before the database is open")
         begin.set()
 
     def listening(url: str) -> None:
@@ -72,7 +74,7 @@ async def run(
         if on_listening is not None:
             on_listening(url)
 
-    store = open_store(settings, waiting)
+    store = open_store(settings)
     connection = Connection(settings.broker, topics, fleet, counters, health)
     ingest = Ingest(
         topics, store, fleet, counters, health, post=connection.post, on_store_back=connection.renew
@@ -86,12 +88,10 @@ async def run(
         )
 
     async with asyncio.TaskGroup() as around:
-        # While the store waits for its turn, there is something to ask why.
+        # While the store is waited for, there is something to ask why.
         around.create_task(show(), name="web")
         around.create_task(_feed_watchdog(ingest), name="watchdog")
-        async with store:
-            await store.sync_inventory(inventory, round(time.time() * SECOND))
-            snapshot = await store.snapshot()
+        async with opened(store, inventory, waiting) as snapshot:
             fleet.restore(snapshot)
             counters.commands.update(snapshot.commands)
             health.set(STORE, ok=True, text=store.name)

@@ -295,6 +295,8 @@ def _relay(sheet: _Sheet, relay: RelayView, heard: set[str]) -> None:
 def _port(sheet: _Sheet, port: PortView, state: RelayRecord) -> None:
     names = {"relay": port.relay, "port": str(port.port), "board": port.board or "", "pc": port.pc or ""}
     sheet.add("boardherd_relay_port_switches_total", state.switch_count, **names)
+    if state.watts is not None:
+        sheet.add("boardherd_relay_port_watts", state.watts, **names)
     if state.observed is Power.UNKNOWN:
         return
     sheet.add("boardherd_relay_port_on", state.observed is Power.ON, **names)

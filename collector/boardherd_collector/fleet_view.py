@@ -180,7 +180,8 @@ def _port_now(record: RelayRecord | None, doubt: str | None, now: float) -> tupl
     if doubt is not None:
         was = "" if record.observed is Power.UNKNOWN else f"; was {record.observed.upper()}"
         reason = f"{doubt}{was}"
-        return record.model_copy(update={"observed": Power.UNKNOWN, "reason": reason}), f"unknown: {reason}"
+        doubted = {"observed": Power.UNKNOWN, "reason": reason, "drift_since": None, "watts": None}
+        return record.model_copy(update=doubted), f"unknown: {reason}"
     if record.observed is Power.UNKNOWN:
         return record, f"unknown: {record.reason}" if record.reason else "unknown"
     parts = [f"{record.observed.upper()} for {ago(now - record.since / SECOND)}"]

@@ -8,6 +8,7 @@ longer names is settled here: what the database lacks of it, nobody can send any
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -15,10 +16,11 @@ from boardherd_collector.counters import Counters
 from boardherd_collector.fleet import Fleet
 from boardherd_collector.ledger import Ledger, merged
 from boardherd_collector.quota import StreamQuota
-from boardherd_collector.stores.base import Commit, Received, Store
+from boardherd_collector.stores.base import Commit, Greeted, Greeting, Received, Store
 from boardherd_collector.times import SECOND, TOLERANCE
 from boardherd_shared.messages import Hello, Range, StreamInfo, digest
 from boardherd_shared.records import EventRecord, LostRange
+from boardherd_shared.topics import Kind
 from boardherd_shared.values import MAX_INT
 
 MAX_RANGES = 256
@@ -32,8 +34,23 @@ _TAKEN_AWAY = "the agent no longer has the spool that held them"
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A hello that was just said, and waits for its answer."""
+
+    agent: str
+    hello: Hello
+    received_at: float
+    """Unix seconds."""
+
+    @property
+    def now(self) -> int:
+        """When it came, microseconds since 1970 UTC."""
+        return round(self.received_at * SECOND)
+
+
 class Greeter:
-    """Answers hellos, one at a time."""
+    """Answers hellos, many at a time: what they cost is the transaction more than the hello."""
 
     def __init__(
         self,
@@ -62,55 +79,61 @@ class Greeter:
         self._sessions: dict[str, str] = {}
         self._clocks_off: set[str] = set()
 
-    async def answer(self, agent: str, hello: Hello, received_at: float) -> dict[str, tuple[Range, ...]]:
-        """Take in a live hello and return what the database lacks, by stream; raises StoreError."""
-        now = round(received_at * SECOND)
-        await self._settle(agent, hello, now)
-        await self._store.hear(agent, hello, now)
-        offset = await self._store.learn_clock(agent, hello.boot, now - hello.up, now)
-        self._fleet.clock(agent, hello.boot, offset, final=True)
-        if self._fleet.knows(agent):
-            self._named[agent] = hello.streams
-            self._watch_clock(agent, hello.wall - now)
-        missing = {
-            info.stream: await self._missing(agent, info, known=place < _MAX_STREAMS)
-            for place, info in enumerate(hello.streams)
-        }
+    async def answer(self, round_: Sequence[Heard]) -> list[dict[str, tuple[Range, ...]]]:
+        """Take in live hellos, each of another agent; raises StoreError.
+
+        Returns what the database lacks, by stream, in the order of the hellos.
+        """
+        await self._settle(round_)
+        answers = await self._store.greet(
+            [Greeting(heard.agent, heard.hello, heard.now, _asked(heard.hello)) for heard in round_]
+        )
+        return [self._take(heard, answer) for heard, answer in zip(round_, answers, strict=True)]
+
+    def _take(self, heard: Heard, answer: Greeted) -> dict[str, tuple[Range, ...]]:
+        """Note what follows from a hello; return what to ask its agent for."""
+        agent, hello = heard.agent, heard.hello
+        self._fleet.clock(agent, hello.boot, answer.clock, final=True)
+        missing = {info.stream: _wanted(info, answer.missing.get(info.stream)) for info in hello.streams}
+        if answer.refused:
+            self._counters.rejected[Kind.HELLO] += 1
+            log.warning(
+                "the database refuses a hello, it is answered and not kept", agent=agent, why=answer.refused
+            )
         if self._sessions.get(agent) != hello.session:
             wanted = sum(last - first + 1 for ranges in missing.values() for first, last in ranges)
             log.info("agent said hello", agent=agent, missing_envelopes=wanted)
         if self._fleet.knows(agent):
+            self._named[agent] = hello.streams
             self._sessions[agent] = hello.session
+            self._watch_clock(agent, hello.wall - heard.now)
         return missing
 
-    async def _missing(self, agent: str, info: StreamInfo, *, known: bool) -> tuple[Range, ...]:
-        """Return what to ask for of a stream: of one too many everything that is held, unseen."""
-        held = merged(info.retained)
-        if not known:
-            return capped(held)
-        given_out = [(1, info.last)] if info.last else []
-        lacking = await self._store.missing(agent, info.stream, merged([*held, *given_out]))
-        gone = Ledger(0, held).missing(lacking)
-        wanted = Ledger(0, gone).missing(lacking)
-        return tuple(merged([*capped(wanted, held), *gone[:_MAX_GONE]]))
-
-    async def _settle(self, agent: str, hello: Hello, now: int) -> None:
-        """Declare lost what only streams held that the agent named before and names no more.
-
-        A stream on a disk counts as gone only when the agent has a disk again that does not hold it.
-        """
+    async def _settle(self, round_: Sequence[Heard]) -> None:
+        """Declare lost what only streams held that their agents named before and name no more."""
         if not self._reminded:
             pcs = (await self._store.snapshot()).pcs
             self._named = {pc.agent: pc.hello.streams for pc in pcs if pc.hello is not None}
             self._reminded = True
-        listed = {info.stream for info in hello.streams}
-        on_disk = any(not info.volatile for info in hello.streams)
-        losses: list[LostRange] = []
-        for info in self._named.get(agent, ())[:_MAX_STREAMS]:
-            if info.stream not in listed and (info.volatile or on_disk):
-                losses += await self._lost(agent, info, now)
-        if losses:
-            await self._commit([await self._declaration(agent, hello, losses, now)])
+        declarations = []
+        for heard in round_:
+            losses = [
+                loss for info in self._gone(heard) for loss in await self._lost(heard.agent, info, heard.now)
+            ]
+            if losses:
+                declarations.append(await self._declaration(heard.agent, heard.hello, losses, heard.now))
+        if declarations:
+            await self._commit(declarations)
+
+    def _gone(self, heard: Heard) -> list[StreamInfo]:
+        """Return the streams that nobody can send from any more.
+
+        A stream on a disk counts as gone only when the agent has a disk again that does not hold it.
+        """
+        listed = {info.stream for info in heard.hello.streams}
+        on_disk = any(not info.volatile for info in heard.hello.streams)
+        named = self._named.get(heard.agent, ())[:_MAX_STREAMS]
+        return [info for info in named if info.stream not in listed and (info.volatile or on_disk)]
 
     async def _lost(self, agent: str, info: StreamInfo, now: int) -> list[LostRange]:
         """Return what can never come of a stream that is gone: one range, of which some may be stored."""
@@ -154,6 +177,25 @@ class Greeter:
             self._clocks_off.add(agent)
             by = round(ahead / SECOND)
             log.warning("the clock of a test PC is off, its times are corrected", agent=agent, ahead_s=by)
+
+
+def _asked(hello: Hello) -> dict[str, list[Range]]:
+    """Return which numbers the ledger is asked about, by stream; streams beyond the first few are not looked at."""
+    return {info.stream: merged([*info.retained, *_given_out(info)]) for info in hello.streams[:_MAX_STREAMS]}
+
+
+def _given_out(info: StreamInfo) -> list[Range]:
+    return [(1, info.last)] if info.last else []
+
+
+def _wanted(info: StreamInfo, lacking: Sequence[Range] | None) -> tuple[Range, ...]:
+    """Return what to ask for of a stream: of one too many (None) everything that is held, unseen."""
+    held = merged(info.retained)
+    if lacking is None:
+        return capped(held)
+    gone = Ledger(0, held).missing(lacking)
+    wanted = Ledger(0, gone).missing(lacking)
+    return tuple(merged([*capped(wanted, held), *gone[:_MAX_GONE]]))
 
 
 def capped(ranges: Sequence[Range], held: Sequence[Range] = ()) -> tuple[Range, ...]:

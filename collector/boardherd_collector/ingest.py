@@ -11,19 +11,20 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import structlog
 
 from boardherd_collector.counters import Counters
 from boardherd_collector.envelopes import Rejected, read_envelope
 from boardherd_collector.fleet import Fleet
-from boardherd_collector.greeting import Greeter
+from boardherd_collector.greeting import Greeter, Heard
 from boardherd_collector.health import STORE, Health
 from boardherd_collector.ledger import merged
 from boardherd_collector.quota import STREAMS_A_DAY, StreamQuota
 from boardherd_collector.stores.base import Commit, Outcome, Received, Store, StoreError
 from boardherd_collector.times import SECOND
+from boardherd_collector.turns import IDLE_S, Turns
 from boardherd_shared.backoff import delays
 from boardherd_shared.failpoints import STORED, reach
 from boardherd_shared.messages import Ack, Hello, Range, RefusedEnvelope, Resume, encode
@@ -37,9 +38,8 @@ GATHER_S = 0.05
 """How long a group waits for more after its first envelope."""
 MAX_WAITING = 1000
 """Envelopes that may wait for a commit; more are left to their agents."""
-CREDIT = 400
-"""Envelopes of all agents together that may be on their way: less than a broker queues for one client."""
-MAX_WINDOW = 32
+HELLOS = 50
+"""Hellos in one transaction, at most: telemetry has its turn after each."""
 _REFUSED = {
     Outcome.CONFLICT: ("conflict", "this number is taken by other content, or the stream by another agent"),
     Outcome.INVALID: (
@@ -87,7 +87,7 @@ class Ingest:
         self._on_store_back = on_store_back
         self._now = now
         self._waiting: deque[Received] = deque()
-        self._hellos: dict[str, tuple[Hello, float]] = {}
+        self._hellos: dict[str, Heard] = {}
         self._work = asyncio.Event()
         self._full = asyncio.Event()
         self._away = False
@@ -95,6 +95,8 @@ class Ingest:
         self._delays: Iterator[float] = delays()
         self._quota = StreamQuota()
         self._greeter = Greeter(store, fleet, counters, self._quota, self._store_group)
+        self._turns = Turns()
+        self._online = 1
 
     def telemetry(self, agent: str, payload: bytes, received_at: float) -> None:
         """Take the payload of a telemetry message; raises Rejected, after refusing what can be named."""
@@ -110,6 +112,7 @@ class Ingest:
             self._counters.envelopes_deferred += 1
             return
         self._waiting.append(envelope)
+        self._turns.arrived(agent, envelope.stream, envelope.seq, time.monotonic())
         self._work.set()
         if len(self._waiting) >= GROUP:
             self._full.set()
@@ -130,7 +133,7 @@ class Ingest:
         self._fleet.clock(agent, hello.boot, offset, final=False)
         if self._away:
             return
-        self._hellos[agent] = hello, received_at
+        self._hellos[agent] = Heard(agent, hello, received_at)
         self._work.set()
 
     @property
@@ -141,9 +144,10 @@ class Ingest:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            await self._work.wait()
+            await self._wait_for_work()
             self._work.clear()
             try:
+                self._call(self._go_round())
                 while self._hellos or self._waiting:
                     await self._answer_hellos()
                     await self._commit()
@@ -152,9 +156,15 @@ class Ingest:
             finally:
                 self._busy_since = None
 
+    async def _wait_for_work(self) -> None:
+        """Return when something has come, or when somebody's turn may be over for which others wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_S if self._turns.crowded else None):
+                await self._work.wait()
+
     async def _gather(self) -> None:
-        """Wait a moment for the group to grow."""
-        if not 0 < len(self._waiting) < GROUP:
+        """Wait a moment for the group to grow, unless there is something else to do meanwhile."""
+        if self._hellos or not 0 < len(self._waiting) < GROUP:
             return
         self._full.clear()
         with contextlib.suppress(TimeoutError):
@@ -168,7 +178,12 @@ class Ingest:
             return
         commit = await self._store_group(group)
         self._busy_since = None
+        now = time.monotonic()
+        for item, outcome in zip(group, commit.outcomes, strict=True):
+            self._turns.settled(item.agent, item.stream, item.seq, now, new=outcome is Outcome.COMMITTED)
+        begun = self._go_round()
         self._acknowledge(group, commit.outcomes)
+        self._call(begun, told={item.agent for item in group})
         self._delays = delays()
 
     async def _store_group(self, group: list[Received]) -> Commit:
@@ -223,31 +238,56 @@ class Ingest:
     def _ack(
         self, agent: str, stream: str, committed: Sequence[Range], refused: Sequence[RefusedEnvelope]
     ) -> None:
+        grant = self._turns.grant(agent, self._online)
         ack = Ack(
             stream=stream,
             committed=tuple(committed),
             refused=tuple(refused),
-            window=self.window,
+            window=grant.window,
+            wait=grant.wait,
             server_time=self._now(),
         )
         self._post(self._topics.build(Kind.ACK, agent=agent), encode(ack))
 
-    @property
-    def window(self) -> int:
-        """How many envelopes each agent may have under way: together less than a broker queues for us."""
-        return max(1, min(MAX_WINDOW, CREDIT // self._fleet.online))
+    def _go_round(self) -> list[str]:
+        """See whose turn it is now; return those who do not know yet."""
+        self._online = self._fleet.online
+        return self._turns.go_round(time.monotonic())
+
+    def _call(self, agents: Sequence[str], told: Collection[str] = ()) -> None:
+        """Tell agents that their turn has come, but those who were ``told`` with something else."""
+        for agent in agents:
+            if agent not in told:
+                self._ack(agent, self._turns.stream(agent), [], [])
 
     async def _answer_hellos(self) -> None:
-        while self._hellos:
-            agent = next(iter(self._hellos))
-            hello, received_at = self._hellos.pop(agent)
-            self._busy_since = time.monotonic()
-            await self._answer(agent, hello, received_at)
+        """Answer some of those that wait; the others let telemetry pass."""
+        round_ = [self._hellos.pop(agent) for agent in list(self._hellos)[:HELLOS]]
+        if not round_:
+            return
+        self._busy_since = time.monotonic()
+        answers = await self._greeter.answer(round_)
+        self._busy_since = None
+        for heard, missing in zip(round_, answers, strict=True):
+            lacking = sum(last - first + 1 for ranges in missing.values() for first, last in ranges)
+            tops = {info.stream: info.last for info in heard.hello.streams}
+            if self._fleet.knows(heard.agent):
+                self._turns.greeted(heard.agent, tops, lacking)
+        begun = self._go_round()
+        for heard, missing in zip(round_, answers, strict=True):
+            self._resume(heard, missing)
+        self._call(begun, told={heard.agent for heard in round_})
 
-    async def _answer(self, agent: str, hello: Hello, received_at: float) -> None:
-        missing = await self._greeter.answer(agent, hello, received_at)
-        resume = Resume(session=hello.session, missing=missing, window=self.window, server_time=self._now())
-        self._post(self._topics.build(Kind.RESUME, agent=agent), encode(resume))
+    def _resume(self, heard: Heard, missing: dict[str, tuple[Range, ...]]) -> None:
+        grant = self._turns.grant(heard.agent, self._online)
+        resume = Resume(
+            session=heard.hello.session,
+            missing=missing,
+            window=grant.window,
+            wait=grant.wait,
+            server_time=self._now(),
+        )
+        self._post(self._topics.build(Kind.RESUME, agent=heard.agent), encode(resume))
 
     async def _wait_out(self, error: StoreError) -> None:
         """Try until the store works again; meanwhile everything is left to the agents."""
@@ -268,6 +308,7 @@ class Ingest:
             else:
                 break
         self._away = False
+        self._turns = Turns()  # all say hello again
         self._health.set(STORE, ok=True, text=self._store.name)
         self._on_store_back()
 

@@ -17,6 +17,7 @@ def faults(retention: RetentionSettings, rollup: RollupSettings) -> Iterator[tup
 
     Records may come as late as an agent keeps them. As long as their hour is made anew then, and all the raw
     rows of that hour are still there, rollups are right; so it must be spool < window < raw < five minutes.
+    What people did is kept at least as long as what came of it: raw <= audit.
     """
     if rollup.spool_age > MAX_AGE / SECOND:
         yield (
@@ -37,6 +38,14 @@ def faults(retention: RetentionSettings, rollup: RollupSettings) -> Iterator[tup
             (
                 f"{_days(retention.raw)} must be at least a day longer than rollup.window ({_days(rollup.window)}),"
                 " or rollups would be made anew from what is left of deleted rows"
+            ),
+        )
+    if retention.audit < retention.raw:
+        yield (
+            ("retention", "audit"),
+            (
+                f"{_days(retention.audit)} must not be shorter than retention.raw ({_days(retention.raw)}),"
+                " or a sample would outlive the word of who caused it"
             ),
         )
     if retention.five_minutes < retention.raw:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from boardherd_collector.health import STORE, UPKEEP, Health
-from boardherd_collector.settings import RetentionSettings, RollupSettings
+from boardherd_collector.settings import DAY_S, RetentionSettings, RollupSettings
 from boardherd_collector.stores.base import Store, StoreError
 from boardherd_collector.times import SECOND
 
@@ -103,9 +103,12 @@ class Maintenance:
             await asyncio.sleep(self._pause_s)
 
     async def _shrink(self) -> None:
-        raw, five = self._before(self._retention.raw), self._before(self._retention.five_minutes)
+        kept = self._retention
+        raw, audit, five = map(self._before, (kept.raw, kept.audit, kept.five_minutes))
         gone = await self._slices(lambda rows: self._store.prune(raw, rows))
+        gone += await self._slices(lambda rows: self._store.prune_audit(audit, rows))
         gone += await self._slices(lambda rows: self._store.prune_rollups(five, rows))
+        gone += await self._slices(lambda rows: self._store.prune_digests(raw, rows))
         gone += await self._slices(self._store.forget_deleted)
         if gone:
             log.info("deleted what is older than is kept", rows=gone)
@@ -126,5 +129,7 @@ class Maintenance:
 
     def _text(self) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(self._now()))
-        raw, five = self._retention.raw / 86400, self._retention.five_minutes / 86400
-        return f"{self._store.upkeep}; rolled up at {at}; kept: raw {raw:g} d, five minutes {five:g} d"
+        kept = self._retention
+        raw, audit, five = (age / DAY_S for age in (kept.raw, kept.audit, kept.five_minutes))
+        ages = f"raw {raw:g} d, audit {audit:g} d, five minutes {five:g} d"
+        return f"{self._store.upkeep}; rolled up at {at}; kept: {ages}"

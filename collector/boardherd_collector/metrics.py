@@ -212,6 +212,11 @@ _RELAY = (
         PORT,
     ),
     Metric("boardherd_relay_port_switches_total", "Switches of the port by its agent.", PORT, "counter"),
+    Metric(
+        "boardherd_relay_port_watts",
+        "Power drawn at the port at the last reading, where the relay measures it.",
+        PORT,
+    ),
 )
 
 _COMMANDS = (

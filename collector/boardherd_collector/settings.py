@@ -71,7 +71,10 @@ def _is_postgres(url: str) -> bool:
 class RetentionSettings(_Part):
     """How long what is kept. Hourly rollups and hours by verdict are kept for ever."""
 
-    raw: LongDuration = Field(30 * DAY_S, description="every sample, change and event")
+    raw: LongDuration = Field(30 * DAY_S, description="every sample of a PC, every verdict and port state")
+    audit: LongDuration = Field(
+        400 * DAY_S, description="who did what and what happened: commands, events, boots, reported losses"
+    )
     five_minutes: LongDuration = Field(400 * DAY_S, description="rollups of samples over five minutes")
 
 

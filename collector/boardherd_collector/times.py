@@ -83,8 +83,11 @@ def _inner_times(record: AnyRecord, at: int, by: int) -> dict[str, object]:
             probes = tuple(probe.model_copy(update={"at": _moved(probe.at, by)}) for probe in record.probes)
             return {"since": _moved(record.since, by), "probes": probes}
         case RelayRecord():
-            switched_at = record.switched_at and _moved(record.switched_at, by)
-            return {"since": _moved(record.since, by), "switched_at": switched_at}
+            return {
+                "since": _moved(record.since, by),
+                "switched_at": record.switched_at and _moved(record.switched_at, by),
+                "drift_since": record.drift_since and _moved(record.drift_since, by),
+            }
         case EventRecord(command=CommandStep() as step):
             return {"command": step.model_copy(update={"at": at / SECOND})}
         case _:

@@ -70,7 +70,13 @@ class Generator:
         self._spool = spool
         self._outbox = Outbox(spool, self._clock, samples_every_s=options.gather)
         self._uplink = Uplink(
-            spool, self._topics, self._agent, self._clock, hello=self._hello, on_event=self._outbox.put
+            spool,
+            self._topics,
+            self._agent,
+            self._clock,
+            hello=self._hello,
+            on_event=self._outbox.put,
+            silence_s=options.silence,
         )
         self._link = Link(
             BrokerSettings(url=options.broker, keepalive_s=options.keepalive),
@@ -157,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=100.0, help="records a second")
     parser.add_argument("--gather", type=float, default=0.1, help="seconds that samples wait for company")
     parser.add_argument("--keepalive", type=int, default=5)
+    parser.add_argument(
+        "--silence", type=float, default=30.0, help="seconds until missing answers are told of"
+    )
     parser.add_argument("--max-bytes", type=int, default=1024**3)
     parser.add_argument("--ballast", type=int, default=1024**2)
     return parser

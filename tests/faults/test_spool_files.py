@@ -1,86 +1,30 @@
-"""D24, D28: what becomes of the records when the spool's files are cut, overwritten, emptied, cloned or rolled back."""
+"""D24, D28, D29: spools that are cut, overwritten, emptied, cloned, rolled back, or of another release."""
 
 from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from boardherd_agent.delivery.ranges import contains
-from boardherd_agent.delivery.store import Limits, SpoolStore
+from boardherd_agent.delivery.store import SpoolStore
+from boardherd_shared.messages import Envelope, decode, digest
 from boardherd_shared.records import EventRecord
 from faults.disks import PAGE, cut, scribble, zero
-from support.delivery import Database, HandClock, event
+from faults.spools import Pc
+from support.delivery import Database, event
 
 SEEDS = range(40)
+CAPTURES = Path(__file__).parent / "captures"
+"""Spools as text, each written by the release that it names first."""
 ENVELOPES = 60
 IN_THE_LOG = 12
-LIMITS = Limits(max_bytes=8 * 1024**2, ballast_bytes=0)
-Key = tuple[str, int]
-
-
-@dataclass
-class Pc:
-    """An agent's spool and the central database, without anything in between; and who has seen what."""
-
-    place: Path
-    database: Database
-
-    def __post_init__(self) -> None:
-        self.clock = HandClock()
-        self.accepted: dict[str, Key] = {}
-
-    def open(self) -> SpoolStore:
-        return SpoolStore(self.place, agent="pc-01", clock=self.clock, limits=LIMITS, machine="m")
-
-    def write(self, store: SpoolStore, count: int) -> None:
-        """Have the spool accept events, one in an envelope, of very different sizes."""
-        for _ in range(count):
-            tag = f"record {len(self.accepted)}"
-            keys = store.append("events", [event(tag, self.clock, padding=37 * len(self.accepted) % 500)])
-            self.accepted[tag] = keys[0]
-            self.clock.advance(1)
-
-    def deliver(self, store: SpoolStore, count: int = 10**6) -> None:
-        """Send what is pending to the database, and tell the spool."""
-        told: set[Key] = set()
-        while len(told) < count and (envelope := store.oldest([])):
-            told.add(envelope.key)
-            self.database.take(envelope.payload)
-            store.acknowledge([envelope.key])
-
-    def meet(self, store: SpoolStore) -> None:
-        """Say hello, answer it as the collector does, and send what that calls for."""
-        told = self.database.learned()
-        missing: dict[str, list[tuple[int, int]]] = {}
-        for info in store.describe():
-            lost = [(loss.first, loss.last) for loss in told if loss.stream == info.stream]
-            missing[info.stream] = [
-                (seq, seq)
-                for seq in range(1, info.last + 1)
-                if (info.stream, seq) not in self.database.stored and not contains(lost, seq)
-            ]
-        store.resume(missing)
-        self.deliver(store)
-
-    def unaccounted(self) -> list[str]:
-        """Return the records that are neither stored nor within a range that was reported as lost."""
-        tags = self.database.tags()
-        told = self.database.learned()
-        return [
-            tag
-            for tag, (stream, seq) in self.accepted.items()
-            if not tags[tag] and not any(t.stream == stream and t.first <= seq <= t.last for t in told)
-        ]
-
-    def doubled(self) -> dict[str, int]:
-        """Return the records that were stored more than once."""
-        return {tag: times for tag, times in self.database.tags().items() if times > 1}
+TOLD = ("the spool was damaged", "the spool has forgotten", "lost envelope")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +49,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Pc:
 @pytest.fixture
 def pc(template: Pc, tmp_path: Path) -> Pc:
     """A copy of the template to be damaged."""
-    return _copy(template, tmp_path / "state")
+    return template.copy(tmp_path / "state")
 
 
 def trial(pc: Pc) -> None:
@@ -120,12 +64,6 @@ def trial(pc: Pc) -> None:
     again = pc.open()
     assert (again.figures().pending, again.figures().trouble) == (0, "")
     again.close()
-
-
-def reported(pc: Pc) -> bool:
-    """Tell whether the database knows that something happened to the spool."""
-    words = ("the spool was damaged", "the spool has forgotten", "lost envelope")
-    return any(word.encode() in payload for payload in pc.database.stored.values() for word in words)
 
 
 def test_an_undamaged_copy_loses_nothing(pc: Pc) -> None:
@@ -154,7 +92,7 @@ def _every(pc: Pc, tmp_path: Path, name: str, damage: Callable[[Path, int], None
     """Damage the file ``name`` of a fresh copy at every 4 KiB, and try each."""
     bad: list[str] = []
     for at in range(0, (pc.place / name).stat().st_size, PAGE):
-        one = _copy(pc, tmp_path / f"{name}-{at}")
+        one = pc.copy(tmp_path / f"{name}-{at}")
         damage(one.place / name, at)
         try:
             trial(one)
@@ -166,21 +104,13 @@ def _every(pc: Pc, tmp_path: Path, name: str, damage: Callable[[Path, int], None
     assert not bad, "\n".join(bad)
 
 
-def _copy(pc: Pc, place: Path) -> Pc:
-    shutil.copytree(pc.place, place)
-    one = Pc(place, Database(dict(pc.database.stored)))
-    one.accepted = dict(pc.accepted)
-    one.clock.advance(1000)
-    return one
-
-
 @pytest.mark.parametrize("what", ["spool.db", "spool.db-wal", "both"])
 def test_an_empty_file(pc: Pc, what: str) -> None:
     """DEL-1, D24: zero length, as after a power cut on some file systems."""
     for name in ("spool.db", "spool.db-wal") if what == "both" else (what,):
         cut(pc.place / name, 0)
     trial(pc)
-    assert reported(pc)
+    assert pc.said(*TOLD)
 
 
 @pytest.mark.parametrize("what", ["spool.db", "spool.db-wal", "both"])
@@ -189,7 +119,7 @@ def test_a_file_that_is_gone(pc: Pc, what: str) -> None:
     for name in ("spool.db", "spool.db-wal") if what == "both" else (what,):
         (pc.place / name).unlink()
     trial(pc)
-    assert reported(pc)
+    assert pc.said(*TOLD)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -227,7 +157,7 @@ def test_a_rolled_back_snapshot_costs_no_record_that_is_written_afterwards(pc: P
 
 def test_a_cloned_machine_does_not_eat_the_records_of_its_original(pc: Pc, tmp_path: Path) -> None:
     """DEL-1, D28: both go on from the same spool with other records; every record of both is stored."""
-    clone = _copy(pc, tmp_path / "clone")
+    clone = pc.copy(tmp_path / "clone")
     clone.database = pc.database
     refusing = _Refusing(pc)
     for machine in (pc, clone):
@@ -245,6 +175,53 @@ def test_a_cloned_machine_does_not_eat_the_records_of_its_original(pc: Pc, tmp_p
     assert pc.doubled() == {}
 
 
+NEWER = (
+    "ALTER TABLE envelopes ADD COLUMN urgency INTEGER NOT NULL DEFAULT 3",
+    "CREATE TABLE routes (stream TEXT PRIMARY KEY, broker TEXT NOT NULL)",
+    "INSERT INTO routes SELECT stream, 'north' FROM streams",
+    "PRAGMA user_version = 2",
+)
+OLDER = (
+    "DROP TRIGGER envelope_in",
+    "DROP TRIGGER envelope_out",
+    "DROP TRIGGER envelope_moved",
+    "DROP TABLE totals",
+    "DROP TABLE losses",
+    "PRAGMA user_version = 0",
+)
+
+
+@pytest.mark.parametrize("changes", [NEWER, OLDER], ids=["newer", "older"])
+def test_a_spool_of_another_release(pc: Pc, changes: tuple[str, ...]) -> None:
+    """DEL-1, D29: a backlog left by an agent that was up- or downgraded; kept aside, and every record stored."""
+    with closing(sqlite3.connect(pc.place / "spool.db", isolation_level=None)) as db:
+        for change in changes:
+            db.execute(change)
+    trial(pc)
+    assert set(pc.database.tags()) >= set(pc.accepted)
+    assert pc.database.learned() == []
+    assert pc.said("it is no spool of version 1")
+    assert list((pc.place / "quarantine").glob("spool-*.db"))
+
+
+@pytest.mark.parametrize("capture", sorted(CAPTURES.glob("spool-*.sql")), ids=lambda path: path.stem)
+def test_a_spool_as_an_earlier_release_left_it(capture: Path, tmp_path: Path) -> None:
+    """DEL-1, D29: whatever becomes of the format, what a released agent has written is understood for ever."""
+    pc = Pc(tmp_path / "state", Database())
+    pc.place.mkdir()
+    with closing(sqlite3.connect(pc.place / "spool.db")) as db:
+        db.executescript(capture.read_text())
+        for number, state, payload in db.execute("SELECT seq, state, payload FROM envelopes").fetchall():
+            envelope = decode(Envelope, payload)
+            pc.accepted[envelope.records[0].subject] = envelope.stream, number  # type: ignore[union-attr]
+            if state == "acknowledged":
+                pc.database.take(payload)
+    assert len(pc.accepted) > len(pc.database.stored) > 0
+    trial(pc)
+    assert set(pc.database.tags()) >= set(pc.accepted)
+    assert pc.database.learned() == []
+
+
 class _Refusing:
     """A database that refuses a number whose content it knows to be another."""
 
@@ -253,8 +230,6 @@ class _Refusing:
         self.refused: Counter[str] = Counter()
 
     def deliver(self, store: SpoolStore) -> None:
-        from boardherd_shared.messages import digest
-
         while envelope := store.oldest([]):
             known = self._database.stored.get((envelope.key.stream, envelope.key.seq))
             if known in {None, envelope.payload}:

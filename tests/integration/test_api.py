@@ -15,6 +15,7 @@ from boardherd_shared.inventory import Inventory
 from boardherd_shared.messages import Hello, HostFacts
 from boardherd_shared.records import BoardRecord, EventRecord, Health, HostRecord, Power, RelayRecord, Verdict
 from support import shown
+from support.stores import greet
 
 LAB = """
 site = "lab"
@@ -79,7 +80,7 @@ async def test_what_was_stored_is_told_again_after_a_restart(tmp_path: Path) -> 
     )
     async with SqliteStore(tmp_path / "boardherd.db") as store:
         await store.sync_inventory(inventory, now)
-        await store.hear("pc-01", hello, now)
+        await greet(store, "pc-01", hello, now)
         await store.commit([envelope(now)])
 
     async with SqliteStore(tmp_path / "boardherd.db") as store:

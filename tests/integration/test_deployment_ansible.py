@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from boardherd_collector.settings import RetentionSettings, RollupSettings
 from support.ansible_lab import ANSIBLE, BIN, LAB, ROOT, Controller, run_ansible
 
 pytestmark = pytest.mark.timeout(300)  # playbooks take their time on a busy machine
@@ -103,6 +104,35 @@ def test_the_real_programs_accept_their_configuration(installed: Controller, pro
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_collector_keeps_what_the_variables_say(installed: Controller, tmp_path: Path) -> None:
+    """By default what the program would; and one variable tells both sides how late data may come."""
+    written = tomllib.loads((installed.etc("server") / "boardherd" / "collector.toml").read_text())
+    assert RetentionSettings.model_validate(written["retention"]) == RetentionSettings()
+    assert RollupSettings.model_validate(written["rollup"]) == RollupSettings()
+    longer = {
+        "boardherd_prefix": str(tmp_path),
+        "boardherd_spool_max_age": "14d",
+        "collector_rollup_window": "20d",
+        "collector_retention_audit": "1000d",
+    }
+    run = installed.play("site.yml", "--tags", "collector,agent", "-e", json.dumps(longer))
+    assert run.code == 0, run.text
+    etc = tmp_path / "etc" / "boardherd"
+    written = tomllib.loads((etc / "collector.toml").read_text())
+    assert (written["rollup"]["spool_age"], written["retention"]["audit"]) == ("14d", "1000d")
+    assert tomllib.loads((etc / "agent.toml").read_text())["spool"]["max_age"] == "14d"
+
+
+def test_ages_in_a_wrong_order_do_not_replace_those_that_work(installed: Controller) -> None:
+    """OPS-4: the program's own sentence reaches the person who runs the playbook."""
+    config = installed.etc("server") / "boardherd" / "collector.toml"
+    before = config.read_text()
+    run = installed.play("site.yml", "--tags", "collector", "-e", "collector_retention_audit=20d")
+    assert run.code != 0
+    assert "retention.audit: 20 d must not be shorter than retention.raw (30 d)" in run.text
+    assert config.read_text() == before
 
 
 def test_the_units_are_those_of_the_repository(installed: Controller) -> None:

@@ -38,16 +38,6 @@ class PostgresCollector(CollectorProcess):
         text = self.config.read_text().replace(f"sqlite://{self.database}", database)
         self.config.write_text(text)
 
-    def spawn(self) -> None:
-        """Start it, and return once it says why it is not ready."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "boardherd_collector", "--config", str(self.config)],
-                stdout=log,
-                stderr=log,
-            )
-        self.wait_for("readyz", 503)
-
 
 def sample() -> Any:
     """Return a record of this very machine, now."""
@@ -133,7 +123,7 @@ def quick_postgres() -> Iterator[Postgres]:
 
 @pytest.mark.timeout(300)
 async def test_killed_in_mid_commit_the_ledger_tells_what_happened(quick_postgres: Postgres) -> None:
-    """DEL-1: kill -9 of the backend, fifty times; what it had committed is a duplicate afterwards."""
+    """DEL-1 (D11): kill -9 of the backend, fifty times; what it had committed is a duplicate afterwards."""
     draw, own_postgres = random.Random(7), quick_postgres
     settled: dict[str, set[Outcome]] = {"before": set(), "after": set(), "any": set()}
     async with TimescaleStore(Address(own_postgres.url)) as store:
@@ -209,14 +199,14 @@ async def test_the_database_goes_and_comes_back_under_a_running_collector(
 async def test_a_second_collector_waits_and_takes_over(
     mosquitto: Mosquitto, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    """DEL-1: it says why it waits; after kill -9 of the first it goes on where that was."""
+    """DEL-1 (D31): it says why it waits; after kill -9 of the first it goes on where that was."""
     site = f"postgres-{next(_SITES)}"
     first = PostgresCollector(tmp_path / "first", mosquitto.url, site, postgres_dsn)
     second = PostgresCollector(tmp_path / "second", mosquitto.url, site, postgres_dsn)
     total = 0
     await asyncio.to_thread(first.start)
     try:
-        await asyncio.to_thread(second.spawn)
+        await asyncio.to_thread(second.start, ready=False)
         said = await asyncio.to_thread(second.wait_for, "readyz", 503)
         assert "in use by another collector at 127.0.0.1" in said
         async with AgentStandIn(mosquitto.url, site) as agent:
@@ -245,10 +235,10 @@ async def test_a_database_that_is_not_there_at_first_is_waited_for(
     site = f"postgres-{next(_SITES)}"
     collector = PostgresCollector(tmp_path, mosquitto.url, site, own_postgres.url)
     own_postgres.stop()
-    await asyncio.to_thread(collector.spawn)
+    await asyncio.to_thread(collector.start, ready=False)
     assert await asyncio.to_thread(collector.stop) == 0
     try:
-        await asyncio.to_thread(collector.spawn)
+        await asyncio.to_thread(collector.start, ready=False)
         assert (await asyncio.to_thread(collector.get, "healthz"))[0] == 200
         await asyncio.to_thread(own_postgres.start)
         said = await asyncio.to_thread(collector.wait_for, "readyz", 200)

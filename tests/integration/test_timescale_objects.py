@@ -14,6 +14,7 @@ import pytest
 
 from boardherd_collector.rollups import HOUR
 from boardherd_collector.stores.base import Outcome, StoreError
+from boardherd_collector.stores.migrations import migrations
 from boardherd_collector.stores.postgres_address import Address
 from boardherd_collector.stores.timescale import TimescaleStore
 from boardherd_collector.stores.timescale_objects import Policies
@@ -117,15 +118,17 @@ async def test_policies_follow_the_configuration(timescale_dsn: str) -> None:
     """``if_not_exists`` would keep the old ones."""
     text = (
         "SELECT proc_name, hypertable_name, config FROM timescaledb_information.jobs"
-        " WHERE job_id >= 1000 AND hypertable_name IN ('pc_stats', 'pc_stats_5m_auto') ORDER BY 1, 2"
+        " WHERE job_id >= 1000 AND hypertable_name IN ('pc_stats', 'pc_stats_5m_auto', 'events') ORDER BY 1, 2"
     )
     async with store_at(timescale_dsn):
         pass
-    shorter = Policies(raw=20 * DAY, five_minutes=100 * DAY, window=9 * DAY, columnstore_after=2 * DAY)
+    shorter = Policies(
+        raw=20 * DAY, audit=50 * DAY, five_minutes=100 * DAY, window=9 * DAY, columnstore_after=2 * DAY
+    )
     async with store_at(timescale_dsn, shorter):
         pass
     shown = " ".join(f"{proc} {table} {config}" for proc, table, config in await query(timescale_dsn, text))
-    for interval in ("480:00:00", "2400:00:00", "216:00:00", "48:00:00"):
+    for interval in ("480:00:00", "1200:00:00", "2400:00:00", "216:00:00", "48:00:00"):
         assert interval in shown, shown
     assert (
         len(await query(timescale_dsn, "SELECT 1 FROM timescaledb_information.jobs WHERE job_id >= 1000"))
@@ -280,6 +283,28 @@ async def test_the_extension_may_be_added_later(timescale_server: str) -> None:
         assert await query(url, "SELECT 1 FROM settings WHERE name = 'aggregates'") == []
 
 
+async def test_a_new_version_finds_compressed_chunks(timescale_dsn: str) -> None:
+    """A schema may change while samples are in the columnstore; they are there afterwards."""
+    old = 7
+    async with TimescaleStore(Address(timescale_dsn), steps=migrations("timescale")[:old]):
+        pass
+    await execute(
+        timescale_dsn,
+        "INSERT INTO pc_stats (test_pc, timestamp, received_at, time_quality, status)"
+        " SELECT 1, now() - interval '9 days' - n * interval '10 s', now(), 'agent', 'HEALTHY'"
+        " FROM generate_series(1, 1000) AS n",
+    )
+    await run_jobs(timescale_dsn, "policy_compression")
+    assert (True,) in await chunks(timescale_dsn, "pc_stats")
+    async with store_at(timescale_dsn) as store:
+        await store.sync_inventory(lab(), NOW)
+        late = host(NOW - 9 * DAY, spool_parked=2, spool_oldest_s=7.5, spool_volatile=True)
+        await store.commit([received(1, late, received_at=NOW)])
+        (row,) = [row for row in await store.host_history("pc-01", 0) if row.spool_parked is not None]
+        assert (row.spool_parked, row.spool_oldest_s, row.spool_volatile) == (2, 7.5, True)
+    assert await query(timescale_dsn, "SELECT count(*) FROM pc_stats WHERE spool_parked IS NULL") == [(1000,)]
+
+
 async def test_jobs_that_do_not_do_their_work_are_told_by_the_effect(timescale_dsn: str) -> None:
     async with store_at(timescale_dsn) as store:
         await store.sync_inventory(lab(), NOW)
@@ -296,6 +321,17 @@ async def test_jobs_that_do_not_do_their_work_are_told_by_the_effect(timescale_d
             await store.prune(NOW - 30 * DAY, 1000)
         await run_jobs(timescale_dsn, "policy_retention")
         assert await store.prune(NOW - 30 * DAY, 1000) == 0
+    # Old events are overdue by their own age, and only by that.
+    async with store_at(timescale_dsn, Policies(raw=DAY, window=DAY // 2)) as store:
+        await store.commit([received(3, event(NOW - 20 * DAY), received_at=NOW)])
+        assert await store.prune(NOW - 30 * DAY, 1000) == 0
+        assert (await store.counts()).rows["events"] == 1
+    async with store_at(timescale_dsn, Policies(raw=DAY, audit=2 * DAY, window=DAY // 2)) as store:
+        with pytest.raises(StoreError, match="chunks that should be gone"):
+            await store.prune(NOW - 30 * DAY, 1000)
+        await run_jobs(timescale_dsn, "policy_retention")
+        assert await store.prune(NOW - 30 * DAY, 1000) == 0
+        assert (await store.counts()).rows["events"] == 0
 
 
 async def test_under_the_apache_licence_the_collector_does_the_upkeep(timescale_server: str) -> None:
@@ -308,7 +344,8 @@ async def test_under_the_apache_licence_the_collector_does_the_upkeep(timescale_
             assert "the collector rolls up" in store.upkeep
             await store.sync_inventory(lab(), NOW)
             records = samples(NOW - 6 * DAY, 10), samples(NOW - HOUR, 10)
-            await store.commit([received(1, *records[0], *records[1], received_at=NOW)])
+            happened = [event(NOW - 20 * DAY), event(NOW - HOUR)]
+            await store.commit([received(1, *records[0], *records[1], *happened, received_at=NOW)])
             while (await store.roll_up(NOW - 9 * DAY, 0.05)).left:
                 pass
             assert len(await store.host_trend("pc-01", 0, "1h")) == 2
@@ -318,6 +355,9 @@ async def test_under_the_apache_licence_the_collector_does_the_upkeep(timescale_
                 gone.append(found)
             assert gone == [6, 4, 1]
             assert len(await chunks(url, "pc_stats")) == 1
+            assert len(await chunks(url, "events")) == 2
+            assert [await store.prune_audit(NOW - 2 * DAY, 6) for _ in range(3)] == [1, 1, 0]
+            assert len(await chunks(url, "events")) == 1
             assert len(await store.host_trend("pc-01", 0, "1h")) == 2
 
 

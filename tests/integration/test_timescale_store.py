@@ -12,7 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from boardherd_collector.stores.base import Outcome, StoreError
+from boardherd_collector.opening import opened as at_the_start
+from boardherd_collector.stores.base import NotYet, Outcome, StoreError
 from boardherd_collector.stores.migrations import Migration, migrate, migrations
 from boardherd_collector.stores.postgres_address import Address
 from boardherd_collector.stores.timescale import TimescaleStore
@@ -20,6 +21,7 @@ from boardherd_shared.command import State
 from boardherd_shared.messages import HostFacts
 from boardherd_shared.records import Power
 from support.postgres import Postgres, database, execute, query
+from support.stores import greet
 from support.telemetry import (
     LAB,
     NOW,
@@ -68,23 +70,27 @@ async def test_it_is_as_durable_as_it_says(postgres_dsn: str) -> None:
 
 async def test_a_second_collector_of_the_site_is_refused_or_waits(postgres_dsn: str) -> None:
     heard, told = list[str](), asyncio.Event()
-    patient = TimescaleStore(Address(postgres_dsn), on_wait=lambda text: (heard.append(text), told.set())[0])
+    patient = TimescaleStore(Address(postgres_dsn))
+
+    async def take_over() -> None:
+        async with at_the_start(patient, lab(), lambda text: (heard.append(text), told.set())[0]):
+            assert (await patient.commit([received(1, host()), received(2, host())])).outcomes == [
+                Outcome.DUPLICATE,
+                Outcome.COMMITTED,
+            ]
+
     async with store_at(postgres_dsn) as first:
         await first.sync_inventory(lab(), NOW)
-        with pytest.raises(StoreError, match=r"is in use by another collector at 127\.0\.0\.1"):
+        with pytest.raises(NotYet, match=r"is in use by another collector at 127\.0\.0\.1"):
             async with store_at(postgres_dsn):
                 pass
-        waiting = asyncio.create_task(patient.__aenter__(), name="second collector")
+        waiting = asyncio.create_task(take_over(), name="second collector")
         await told.wait()
         assert not waiting.done()
-        assert "in use by another collector" in heard[0]
         await first.commit([received(1, host())])
     await waiting
-    assert (await patient.commit([received(1, host()), received(2, host())])).outcomes == [
-        Outcome.DUPLICATE,
-        Outcome.COMMITTED,
-    ]
-    await patient.__aexit__(None, None, None)
+    assert len(heard) == 1
+    assert "in use by another collector" in heard[0]
 
 
 async def test_who_lost_the_lock_cannot_commit(postgres_dsn: str) -> None:
@@ -207,7 +213,7 @@ async def test_a_hello_with_odd_names_in_it_is_kept(postgres_dsn: str) -> None:
     """SEC-2: JSON in a database takes no NUL, and an agent's hello must not stop the collector."""
     async with store_at(postgres_dsn) as store:
         await store.sync_inventory(lab(), NOW)
-        await store.hear("pc-01", hello(versions={"a\0b": "1"}), NOW)
+        await greet(store, "pc-01", hello(versions={"a\0b": "1"}), NOW)
         kept = (await store.snapshot()).pcs[0].hello
     assert kept is not None
     assert kept.versions == {"a?b": "1"}
@@ -271,8 +277,8 @@ async def test_an_observed_address_moves_and_says_so(postgres_dsn: str) -> None:
     facts = HostFacts(hostname="twin", ip_address="10.1.1.1")
     async with store_at(postgres_dsn) as store:
         await store.sync_inventory(lab(), NOW)
-        await store.hear("pc-01", hello("pc-01", host=facts), NOW)
-        await store.hear("pc-02", hello("pc-02", host=facts), NOW)
+        await greet(store, "pc-01", hello("pc-01", host=facts), NOW)
+        await greet(store, "pc-02", hello("pc-02", host=facts), NOW)
         assert [row.text for row in await store.events("pc/pc-02")] == [
             "address 10.1.1.1 moved here from pc-01"
         ]
@@ -363,6 +369,43 @@ async def test_views_tell_what_is_so_now_and_not_what_was(postgres_dsn: str) -> 
         ("am62x", 1),
         ("j721e", 1),
     ]
+
+
+async def test_a_relay_is_at_fault_only_by_the_word_of_an_agent_that_is_there(postgres_dsn: str) -> None:
+    """What a silent agent said last of a module says nothing about it, and about its ports neither."""
+    now = round(time.time() * SECOND)
+    statuses = "SELECT relay.status, port.observed, port.is_confirmed FROM relay_overview AS relay"
+    statuses += " JOIN relay_port_overview AS port ON port.relay = relay.id"
+    silent = "UPDATE test_pcs SET last_heartbeat_at = now() - interval '31 s' WHERE id = 'pc-01'"
+    async with store_at(postgres_dsn) as store:
+        await store.sync_inventory(lab(), now)
+        await store.commit([received(1, relay(now - 2 * SECOND), received_at=now - 2 * SECOND)])
+        assert await query(postgres_dsn, statuses) == [("ACTIVE", "on", True)]
+        await store.commit([received(2, relay(now, Power.UNKNOWN), received_at=now)])
+        assert await query(postgres_dsn, statuses) == [("FAULT", "unknown", True)]
+        await execute(postgres_dsn, silent)
+        assert await query(postgres_dsn, statuses) == [("INACTIVE", "unknown", False)]
+        await execute(postgres_dsn, "UPDATE test_pcs SET sample_interval_s = 60 WHERE id = 'pc-01'")
+        assert await query(postgres_dsn, statuses) == [("FAULT", "unknown", True)]
+
+
+async def test_an_older_database_knows_the_interval_from_the_hello_that_it_holds(postgres_dsn: str) -> None:
+    async with store_at(postgres_dsn, migrations("timescale")[:7]) as store:
+        await store.sync_inventory(lab(), NOW)
+    await execute(
+        postgres_dsn,
+        """UPDATE test_pcs SET hello = '{"sample_interval_s": 1e300}' WHERE id = 'pc-01'""",
+        """UPDATE test_pcs SET hello = '{"v": 1}' WHERE id = 'pc-02'""",
+        "CREATE VIEW of_the_lab AS SELECT id FROM board_overview WHERE can_execute_test",
+    )
+    async with store_at(postgres_dsn):
+        pass  # a view that a person made on ours is not in the way
+    assert await query(postgres_dsn, "SELECT id, sample_interval_s FROM test_pcs ORDER BY id") == [
+        ("pc-01", 86400.0),
+        ("pc-02", 10.0),
+    ]
+    assert await query(postgres_dsn, "SELECT silent_at FROM pc_silence") == [(None,), (None,)]
+    assert await query(postgres_dsn, "SELECT * FROM of_the_lab") == []
 
 
 async def test_drift_is_worked_out_by_the_database(postgres_dsn: str) -> None:
@@ -487,18 +530,39 @@ async def test_the_password_comes_from_a_file_and_is_told_to_nobody(
 
 async def test_a_server_that_is_not_there_is_waited_for_when_that_may_be(own_postgres: Postgres) -> None:
     own_postgres.stop()
-    with pytest.raises(StoreError, match=f"127.0.0.1:{own_postgres.port}/postgres: "):
+    with pytest.raises(NotYet, match=f"127.0.0.1:{own_postgres.port}/postgres: "):
         await opened(own_postgres.url)
     heard, told = list[str](), asyncio.Event()
-    store = TimescaleStore(
-        Address(own_postgres.url), on_wait=lambda text: (heard.append(text), told.set())[0]
-    )
-    task = asyncio.create_task(store.__aenter__(), name="opening")
+    store = TimescaleStore(Address(own_postgres.url))
+
+    async def open_and_close() -> None:
+        async with at_the_start(store, lab(), lambda text: (heard.append(text), told.set())[0]) as snapshot:
+            assert [pc.agent for pc in snapshot.pcs] == ["pc-01", "pc-02"]
+
+    task = asyncio.create_task(open_and_close(), name="opening")
     await told.wait()
     await asyncio.to_thread(own_postgres.start)
     await task
-    assert "bringing the schema up to date" in heard[-1]
-    await store.__aexit__(None, None, None)
+    assert f"127.0.0.1:{own_postgres.port}/postgres: " in heard[0]
+
+
+async def test_a_server_that_hangs_up_in_mid_start_is_tried_again(postgres_dsn: str) -> None:
+    """Nothing of the transaction was kept, and the next one is whole."""
+    async with store_at(postgres_dsn):
+        pass
+    await execute(
+        postgres_dsn,
+        "CREATE SEQUENCE tries",
+        "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('tries') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
+        " RETURN NULL; END $$",
+        "CREATE TRIGGER hang_up AFTER INSERT ON boards FOR EACH STATEMENT EXECUTE FUNCTION hang_up()",
+    )
+    heard = list[str]()
+    async with at_the_start(TimescaleStore(Address(postgres_dsn)), lab(), heard.append, retry_s=0.01):
+        pass
+    assert len(heard) == 1
+    assert await query(postgres_dsn, "SELECT count(*) FROM boards") == [(2,)]
 
 
 async def test_the_hot_questions_use_an_index(postgres_server: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from boardherd_agent.delivery.figures import delivery_fields
 from boardherd_agent.delivery.spool import Limits, Spool
+from boardherd_agent.delivery.window import PRESENT
 from boardherd_shared.ids import new_session
 from boardherd_shared.link import BrokerSettings, Incoming, Link, Session
 from boardherd_shared.messages import (
@@ -43,6 +44,7 @@ class HandCollector:
         self.arrived: list[int] = []
         self.seen: Counter[int] = Counter()
         self.window = 4
+        self.wait = False
         self.silent_resumes = 0
         self.lost_acks: Counter[int] = Counter()
         self.double_acks = False
@@ -97,6 +99,13 @@ class HandCollector:
             else:
                 await self._store(session, envelope, message.payload)
 
+    async def call(self) -> None:
+        """Tell the agent what it is granted, without anything else to say."""
+        assert self._connection
+        stream = self.hellos[-1].streams[0].stream
+        ack = Ack(stream=stream, window=self.window, wait=self.wait, server_time=1.0)
+        await self._connection.publish(self._topics.build(Kind.ACK, agent=AGENT), encode(ack))
+
     async def release(self) -> None:
         """Answer what was held back, and hold nothing back from now on."""
         self.holds = False
@@ -111,7 +120,9 @@ class HandCollector:
             self.silent_resumes -= 1
             return
         missing = {info.stream: tuple(self.database.missing(info)) for info in hello.streams}
-        resume = Resume(session=hello.session, missing=missing, window=self.window, server_time=1.0)
+        resume = Resume(
+            session=hello.session, missing=missing, window=self.window, wait=self.wait, server_time=1.0
+        )
         await session.publish(self._topics.build(Kind.RESUME, agent=AGENT), encode(resume))
 
     async def _store(self, session: Session, envelope: Envelope, payload: bytes) -> None:
@@ -132,6 +143,7 @@ class HandCollector:
             if code
             else (),
             window=self.window,
+            wait=self.wait,
             server_time=1.0,
         )
         for _ in range(2 if self.double_acks else 1):
@@ -198,6 +210,31 @@ async def test_fresh_data_shows_while_the_backlog_drains(
     assert before < 30
     backlog = [seq for seq in collector.arrived if seq <= 100]
     assert backlog == sorted(backlog), "the backlog comes oldest first"
+
+
+async def test_the_backlog_waits_for_its_turn_and_fresh_data_does_not(
+    mosquitto: Mosquitto, site: str, spool: Spool
+) -> None:
+    """DEL-5: of many agents some drain their backlog, and every other shows what is new."""
+    for n in range(50):
+        await spool.append("samples", [host(n)])
+    agent, collector = HandAgent(mosquitto.url, site, spool), HandCollector(mosquitto.url, site)
+    collector.wait = True
+    async with agent.running(), collector.online():
+        await until(lambda: len(collector.arrived) >= PRESENT)
+        assert agent.uplink.state == "sending what is new, the backlog waits for its turn"
+        for count in range(10, 40, 10):
+            for n in range(count - 10, count):
+                agent.outbox.put(event(f"fresh {n}"))
+            await until(
+                lambda count=count: collector.database.tags().keys() >= {f"fresh {n}" for n in range(count)}
+            )
+        assert [seq for seq in collector.arrived if seq <= 50 - PRESENT] == []
+        collector.wait = False
+        await collector.call()
+        await until(lambda: spool.figures.pending == 0)
+    assert len(collector.database.tags()) == 80
+    assert set(collector.database.tags().values()) == {1}
 
 
 async def test_nothing_is_sent_before_resume_and_hello_is_repeated(

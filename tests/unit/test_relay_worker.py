@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from itertools import repeat
-from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -19,110 +14,11 @@ from boardherd_agent.devices.device import (
     DeviceRefused,
     Identity,
 )
-from boardherd_agent.devices.worker import PortStatus, PortUse, RelayWorker, Switched, Timing
-from boardherd_shared.clock import SystemClock
-from boardherd_shared.inventory import RelayConfig
+from boardherd_agent.devices.worker import Switched
 from boardherd_shared.records import Power
+from support.hand_device import PROMPT, Bench
 
 ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
-PROMPT = Timing(operation=60, read_back=(0, 0, 0), backoff=lambda: repeat(0.0))
-
-
-class Module:
-    """The device: its outputs, what it was asked, and the failures it has in store."""
-
-    def __init__(self) -> None:
-        self.outputs = dict.fromkeys(range(1, 9), False)
-        self.identity = Identity("TEST8", "1", "2", port_count=8)
-        self.calls: list[str] = []
-        self.failures: dict[str, list[BaseException]] = {}
-        self.open = self.open_max = self.inside = 0
-        self.ignores_sets = False
-        self.lag = 0
-        """How many readings after a set still show the state before."""
-        self.lagging: list[dict[int, bool]] = []
-        self.gate: asyncio.Event | None = None
-        self.waiting = asyncio.Event()
-
-    def fail(self, call: str, *errors: BaseException) -> None:
-        self.failures.setdefault(call, []).extend(errors)
-
-    async def called(self, call: str) -> None:
-        self.calls.append(call)
-        self.inside += 1
-        assert self.inside == 1, "two operations at once"
-        try:
-            await asyncio.sleep(0)
-            if self.gate is not None and call.startswith("set"):
-                self.waiting.set()
-                await self.gate.wait()
-            if errors := self.failures.get(call.split(maxsplit=1)[0]):
-                raise errors.pop(0)
-        finally:
-            self.inside -= 1
-
-
-class ModuleDriver:
-    """A driver of that device, by the contract."""
-
-    def __init__(self, module: Module) -> None:
-        self._module = module
-        self.identity = module.identity
-
-    async def __aenter__(self) -> Self:
-        await self._module.called("open")
-        self._module.open += 1
-        self._module.open_max = max(self._module.open_max, self._module.open)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._module.open -= 1
-
-    async def read(self) -> Mapping[int, bool]:
-        await self._module.called("read")
-        if self._module.lagging:
-            return self._module.lagging.pop()
-        return dict(self._module.outputs)
-
-    async def set(self, port: int, energised: bool) -> None:
-        await self._module.called(f"set {port} {energised}")
-        self._module.lagging = [dict(self._module.outputs)] * self._module.lag
-        if not self._module.ignores_sets:
-            self._module.outputs[port] = energised
-
-
-class Bench:
-    """A module, its worker, and what the worker told."""
-
-    def __init__(self, timing: Timing = PROMPT, **config: object) -> None:
-        self.module = Module()
-        self.told: list[PortStatus] = []
-        self.worker = RelayWorker(
-            "eth-1",
-            RelayConfig.model_validate(config),
-            lambda: ModuleDriver(self.module),
-            {3: PortUse("evm-07", expected="on"), 4: PortUse("evm-08", polarity="NC")},
-            SystemClock(),
-            self.told.append,
-            timing=timing,
-        )
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.worker.run(), name="worker under test")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    async def until(self, observed: Power) -> None:
-        async with asyncio.timeout(10):
-            while self.worker.status(3).observed is not observed:  # noqa: ASYNC110 - as an onlooker would
-                await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -238,7 +134,7 @@ async def test_a_cancelled_switch_closes_the_device_and_is_looked_after() -> Non
     """CMD-3: after an interruption nobody claims to know what the port does, until it has been read."""
     bench = Bench(poll=3600)
     async with bench.running():
-        await bench.until(OFF)
+        await bench.until_port(OFF)
         bench.module.gate = asyncio.Event()
         task = asyncio.create_task(bench.worker.switch(3, ON, by="ops1"), name="switch to be cancelled")
         await bench.module.waiting.wait()
@@ -250,7 +146,7 @@ async def test_a_cancelled_switch_closes_the_device_and_is_looked_after() -> Non
             UNKNOWN,
             "interrupted while switching",
         )
-        await bench.until(OFF)  # at once, long before the next poll
+        await bench.until_port(OFF)  # at once, long before the next poll
     assert bench.module.open_max == 1
 
 
@@ -259,7 +155,7 @@ async def test_the_loop_outlives_every_failure_of_the_device() -> None:
     bench.module.fail("open", DeviceOffline("refused"), DeviceGarbled("nonsense"))
     bench.module.fail("read", DeviceRefused("busy"), DeviceGarbled("more nonsense"))
     async with bench.running():
-        await bench.until(OFF)
+        await bench.until_port(OFF)
         assert bench.worker.online
         assert bench.worker.trouble == ""
     assert bench.module.open == 0

@@ -108,6 +108,9 @@ class PcStatsRow(_Answer):
     agent_memory_mb: float | None = None
     spool_mb: float | None = None
     spool_pending: int | None = None
+    spool_parked: int | None = None
+    spool_oldest_s: float | None = None
+    spool_volatile: bool | None = None
 
 
 class DeadLetterRow(_Answer):

@@ -8,7 +8,7 @@ envelope is the same and lives in :mod:`boardherd_collector.stores.intake`; a st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -49,6 +49,10 @@ class StoreError(Exception):
     """
 
 
+class NotYet(StoreError):  # noqa: N818 - a state of the world that passes
+    """The database cannot be used now, and may be later: it is away, full or locked, or another collector writes."""
+
+
 @dataclass(frozen=True)
 class BadRecord:
     """A record that makes no sense; its neighbours do."""
@@ -73,6 +77,35 @@ class Received:
     records: tuple[tuple[int, AnyRecord], ...]
     """The records that make sense, each with its position in the envelope."""
     bad: tuple[BadRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """A hello that was just said, and what is asked of the ledger to answer it."""
+
+    agent: str
+    hello: Hello
+    received_at: int
+    """Microseconds since 1970 UTC, by the collector's clock."""
+    asked: Mapping[str, Sequence[Range]] = field(default_factory=dict)
+    """Numbers that the agent has given out, by stream."""
+
+    @property
+    def clock(self) -> int:
+        """What to add to a time since boot to get microseconds since 1970 UTC, as far as this hello tells."""
+        return self.received_at - self.hello.up
+
+
+@dataclass(frozen=True)
+class Greeted:
+    """What the database says to a hello."""
+
+    clock: int
+    """The offset that holds for the boot of the hello; see :attr:`Greeting.clock`."""
+    missing: Mapping[str, tuple[Range, ...]]
+    """Which of the numbers asked about the ledger lacks, by stream."""
+    refused: str = ""
+    """Why the database would not keep the hello; empty when it has."""
 
 
 class Outcome(StrEnum):
@@ -215,15 +248,13 @@ class Store(Protocol):
         """
         ...
 
-    async def hear(self, agent: str, hello: Hello, now: int) -> None:
-        """Keep what an agent says of itself and of its PC."""
-        ...
+    async def greet(self, greetings: Sequence[Greeting]) -> list[Greeted]:
+        """Take hellos in, in one transaction, and tell what the ledger lacks; in the order of the greetings.
 
-    async def learn_clock(self, agent: str, boot: str, offset: int, now: int) -> int:
-        """Keep the offset of a boot's clock unless one is known, and return the one that holds.
-
-        Offset plus time since boot is the time. What is known is never changed, so that a resent record
-        gets the same time.
+        What each agent says of itself is kept. So is the clock of its boot, unless one is known: that is never
+        changed, so that a resent record gets the same time. What the ledger lacks is as of that transaction, so
+        it takes in every commit that has returned; :meth:`missing` tells how it is found. A hello that the
+        database refuses costs its neighbours nothing and is answered all the same, but not kept.
         """
         ...
 
@@ -263,7 +294,8 @@ class Store(Protocol):
         """Return everything about the boards that are wanted, as it is now by the database's clock, by id.
 
         What ages is worked out from the times of the last confirmation: a board is unknown, and its agent to
-        blame, once nobody has confirmed it for 3 min.
+        blame, once nobody has confirmed it for 3 min, or the PC that told it is silent: not heard for three of
+        the intervals at which it samples, by its own hello, and for 5 s at least.
         """
         ...
 
@@ -318,13 +350,33 @@ class Store(Protocol):
         ...
 
     async def prune(self, before: int, limit: int) -> int:
-        """Delete up to ``limit`` rows of each series older than ``before``; return how many went."""
+        """Delete up to ``limit`` samples, verdicts and states of each series older than ``before``.
+
+        Return how many went. Dead letters and clocks of ended boots go by the same age.
+        """
+        ...
+
+    async def prune_audit(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` commands, events, boots and losses of each kind older than ``before``.
+
+        Return how many went.
+        """
         ...
 
     async def prune_rollups(self, before: int, limit: int) -> int:
         """Delete up to ``limit`` five-minute rollups from before ``before``; return how many went.
 
         The hourly ones stay for ever.
+        """
+        ...
+
+    async def prune_digests(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` digests of streams to which nothing came since ``before``; return how many went.
+
+        Only of streams that lack nothing, or whose PC is retired. Digests are nearly all that a stream takes. What
+        the ledger says of it never goes: however late a copy of a spool comes, its envelopes must be known as
+        stored, and nothing but the ledger can tell. Their times cannot, for a PC's clock may have been wrong by
+        any span; and an agent that is asked for what was stored long ago would declare it lost.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from boardherd_collector.ledger import Ledger, Range
+from boardherd_collector.ledger import Ledger, Range, merged
 from boardherd_collector.stores.answers import CommandRow
 from boardherd_collector.stores.base import BadRecord, Outcome, Received
 from boardherd_collector.times import SECOND, AnyRecord, TimeQuality, moment, out_of_range, shifted
@@ -59,6 +59,11 @@ class StreamBook:
         return Outcome.COMMITTED
 
 
+def missing(book: StreamBook | None, agent: str, asked: Iterable[Range]) -> tuple[Range, ...]:
+    """Return which numbers of ``asked`` the stream of ``book`` lacks: all of them when it is another agent's."""
+    return tuple(merged(asked)) if book is None or book.agent != agent else book.ledger.missing(asked)
+
+
 def judge(group: Sequence[Received], books: dict[str, StreamBook], welcome: Collection[str]) -> list[Outcome]:
     """Enter the envelopes of ``group`` in their books, making new ones for new streams.
 
@@ -92,6 +97,15 @@ class Placed(Generic[R_co]):
     def agent(self) -> str:
         """Who sent it."""
         return self.envelope.agent
+
+    @property
+    def counts_from(self) -> int:
+        """The time by which it is decided what is current; microseconds since 1970 UTC.
+
+        It is the record's own, but never later than it came: a clock that is ahead, which nobody has corrected,
+        must not make all that follows look old.
+        """
+        return min(self.record.at, self.envelope.received_at)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from boardherd_collector.ledger import Range, merged
+from boardherd_collector.ledger import Range
 from boardherd_collector.owners import Owners, prevails
 from boardherd_collector.stores.answers import (
     BootRow,
@@ -19,6 +20,8 @@ from boardherd_collector.stores.base import (
     MAX_UNDECLARED,
     BoardNow,
     Commit,
+    Greeted,
+    Greeting,
     Outcome,
     PortNow,
     Received,
@@ -35,6 +38,7 @@ from boardherd_collector.stores.intake import (
     dead_letter,
     declare_lost,
     judge,
+    missing,
     told,
 )
 from boardherd_collector.stores.memory_reader import MemoryReader, Said
@@ -42,7 +46,7 @@ from boardherd_collector.stores.memory_rollups import Sample
 from boardherd_collector.stores.units import host_values
 from boardherd_collector.times import SECOND, AnyRecord
 from boardherd_shared.inventory import Inventory
-from boardherd_shared.messages import Hello
+from boardherd_shared.messages import encode
 from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord, Verdict
 
 
@@ -82,6 +86,7 @@ class MemoryStore(MemoryReader):
         result = Commit(outcomes)
         for item in new:
             self._figure(item.stream)["envelopes"] += 1
+            self._touched[item.stream] = round(time.time() * SECOND)
             _keep_newest(self._books[item.stream])
         records = batch(new, self._clocks)
         everything: list[Placed[AnyRecord]] = [
@@ -116,9 +121,8 @@ class MemoryStore(MemoryReader):
             case HostRecord() as host:
                 self._series.hosts.append(Placed(placed.envelope, placed.position, host, placed.quality))
                 self._rollups.note_sample(placed.agent, host.at)
-                pc = self._pc(placed.agent)
-                if pc.sample is None or host.at >= pc.sample.at:
-                    pc.sample = host
+                if self._is_current(placed, "pc", placed.agent, anew=False):
+                    self._pc(placed.agent).sample = host
             case BoardRecord() as board:
                 self._write_board(Placed(placed.envelope, placed.position, board, placed.quality))
             case RelayRecord() as relay:
@@ -144,7 +148,8 @@ class MemoryStore(MemoryReader):
         if contested:
             return
         self._rollups.note_board(placed)
-        if present is None or present.agent != placed.agent or record.at >= present.record.at:
+        anew = present is None or present.agent != placed.agent
+        if self._is_current(placed, "board", record.board, anew=anew):
             self._boards[record.board] = BoardNow(placed.agent, record)
 
     def _write_relay(self, placed: Placed[RelayRecord]) -> None:
@@ -156,8 +161,16 @@ class MemoryStore(MemoryReader):
         present = self._ports.get(key)
         if not prevails(self._owners.of_port(*key), placed.agent, present.agent if present else None):
             return
-        if present is None or present.agent != placed.agent or record.at >= present.record.at:
+        anew = present is None or present.agent != placed.agent
+        if self._is_current(placed, "port", *key, anew=anew):
             self._ports[key] = PortNow(placed.agent, record)
+
+    def _is_current(self, placed: Placed[AnyRecord], *place: str | int, anew: bool) -> bool:
+        """Tell whether a record is the current one of its place: always, when another PC told the present one."""
+        if not anew and placed.counts_from < self._counts_from.get(place, 0):
+            return False
+        self._counts_from[place] = placed.counts_from
+        return True
 
     def _write_event(self, placed: Placed[AnyRecord], record: EventRecord, result: Commit) -> None:
         agent, at = placed.agent, record.at / SECOND
@@ -221,21 +234,27 @@ class MemoryStore(MemoryReader):
 
     async def missing(self, agent: str, stream: str, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """Return which numbers of ``ranges`` are neither stored nor declared lost."""
-        book = self._books.get(stream)
-        return tuple(merged(ranges)) if book is None or book.agent != agent else book.ledger.missing(ranges)
+        return missing(self._books.get(stream), agent, ranges)
 
-    async def hear(self, agent: str, hello: Hello, now: int) -> None:
-        """Keep what an agent says of itself and of its PC."""
-        if self._place("pc", agent):
-            pc = self._pc(agent)
-            pc.hello, pc.heard_at = hello, max(pc.heard_at or 0, now)
+    async def greet(self, greetings: Sequence[Greeting]) -> list[Greeted]:
+        """Take hellos in, and tell what the ledger lacks of what each asks about."""
+        return [self._greet(greeting) for greeting in greetings]
 
-    async def learn_clock(self, agent: str, boot: str, offset: int, now: int) -> int:
-        """Keep the offset of a boot's clock unless one is known, and return the one that holds."""
-        del now
+    def _greet(self, greeting: Greeting) -> Greeted:
+        agent, hello = greeting.agent, greeting.hello
+        lacking = {
+            stream: missing(self._books.get(stream), agent, ranges)
+            for stream, ranges in greeting.asked.items()
+        }
+        try:
+            encode(hello)
+        except ValueError as error:
+            return Greeted(greeting.clock, lacking, str(error))
         if not self._place("pc", agent):
-            return offset
-        return self._clocks.setdefault((agent, boot), offset)
+            return Greeted(greeting.clock, lacking)
+        pc = self._pc(agent)
+        pc.hello, pc.heard_at = hello, max(pc.heard_at or 0, greeting.received_at)
+        return Greeted(self._clocks.setdefault((agent, hello.boot), greeting.clock), lacking)
 
     async def roll_up(self, window_from: int, budget_s: float) -> RollUp:
         """Work out rollups of hours that records came for, as many as the budget allows."""
@@ -256,19 +275,43 @@ class MemoryStore(MemoryReader):
         return sorted(found, key=lambda entry: entry[0])
 
     async def prune(self, before: int, limit: int) -> int:
-        """Delete up to ``limit`` rows of each series older than ``before``; return how many went."""
-        series, second = self._series, before / SECOND
-        gone = 0
+        """Delete up to ``limit`` samples, verdicts and states of each series older than ``before``."""
+        series, gone = self._series, 0
         for placed in (series.hosts, series.boards, series.relays):
             gone += _drop(placed, lambda row: row.record.at < before, limit)
-        for rows in (series.events, series.boots, series.losses):
-            gone += _drop(rows, lambda row: row.at < second, limit)
         self._rollups.forget_minutes(before)
         return gone
+
+    async def prune_audit(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` commands, events, boots and losses of each kind older than ``before``."""
+        series, second = self._series, before / SECOND
+        gone = 0
+        for rows in (series.events, series.boots, series.losses):
+            gone += _drop(rows, lambda row: row.at < second, limit)
+        old = [key for key, life in self._commands.items() if life.began_at < second][:limit]
+        for key in old:
+            del self._commands[key]
+        return gone + len(old)
 
     async def prune_rollups(self, before: int, limit: int) -> int:
         """Delete up to ``limit`` five-minute rollups from before ``before``; return how many went."""
         return self._rollups.prune(before, limit)
+
+    async def prune_digests(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` digests of streams that are done with; return how many went."""
+        done = [
+            book
+            for stream, book in self._books.items()
+            if self._touched.get(stream, 0) < before
+            and (not book.ledger.ranges or self._is_retired(book.agent))
+        ]
+        old = [(book, seq) for book in done for seq in book.digests][:limit]
+        for book, seq in old:
+            del book.digests[seq]
+        return len(old)
+
+    def _is_retired(self, pc: str) -> bool:
+        return pc not in self._declared["pc"] and pc not in self._strangers["pc"]
 
     async def forget_deleted(self, limit: int) -> int:
         """Do nothing: there is no table from which a person could delete."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
+from boardherd_collector.freshness import CONFIRMED_S
 from boardherd_collector.stores.answers import (
     BoardRow,
     CommandRow,
@@ -19,22 +21,41 @@ from boardherd_shared.inventory import BoardConfig, Lab
 from boardherd_shared.model import BoardStatus
 from boardherd_shared.records import Blame, HostRecord, Verdict
 
-_STALE_S = 180.0
 _ALIVE = {Verdict.ALIVE, Verdict.DEGRADED}
 _STRANGER = BoardConfig()
 
 
+@dataclass(frozen=True)
+class _Word:
+    """What is said of a board at the moment, and by whom."""
+
+    verdict: Verdict = Verdict.UNKNOWN
+    blame: Blame | None = None
+    reason: str | None = None
+    since: float | None = None
+
+
+def _word(told: BoardNow | None, now: float, silent_at: Callable[[str], float]) -> _Word:
+    """Return what was told, or from when on it no longer counts and why."""
+    if told is None:
+        return _Word()
+    record, confirmed_at = told.record, told.record.at / SECOND
+    silent, unconfirmed = silent_at(told.agent), confirmed_at + CONFIRMED_S
+    if now > unconfirmed or now > silent:
+        reason = "its agent is silent" if silent < unconfirmed else "not confirmed for 3 min and more"
+        return _Word(Verdict.UNKNOWN, Blame.AGENT, reason, min(silent, unconfirmed))
+    return _Word(record.verdict, record.blame, record.reason, record.since / SECOND)
+
+
 def board_row(
-    id_: str, lab: Lab | None, told: BoardNow | None, now: float, is_up: Callable[[str], bool]
+    id_: str, lab: Lab | None, told: BoardNow | None, now: float, silent_at: Callable[[str], float]
 ) -> BoardRow:
-    """Return a board as it is at ``now``, Unix seconds; ``is_up`` tells of a PC whether it can run tests."""
+    """Return a board as it is at ``now``; ``silent_at`` tells since when a PC is silent unless it speaks."""
     config = lab.board.get(id_, _STRANGER) if lab else _STRANGER
     pc = config.pc or (told.agent if told else None)
     told_at = told.record.at / SECOND if told else None
-    stale = told_at is not None and now - told_at > _STALE_S
-    record = told.record if told else None
-    verdict = record.verdict if record and not stale else Verdict.UNKNOWN
-    alive = verdict in _ALIVE
+    word = _word(told, now, silent_at)
+    alive = word.verdict in _ALIVE
     feed = config.power[0] if config.power else None
     return BoardRow(
         id=id_,
@@ -51,15 +72,15 @@ def board_row(
         relay_number=feed.port if feed else None,
         capabilities=tuple(sorted(config.capabilities)),
         status=BoardStatus.IDLE if alive else BoardStatus.OFFLINE,
-        verdict=verdict,
-        blame=Blame.AGENT if stale else record.blame if record else None,
-        reason="not confirmed for 3 min and more" if stale else record.reason if record else None,
-        since=told_at + _STALE_S if stale and told_at else record.since / SECOND if record else None,
+        verdict=word.verdict,
+        blame=word.blame,
+        reason=word.reason,
+        since=word.since,
         last_heartbeat_at=told_at,
         age_s=now - told_at if told_at is not None else None,
         is_alive=alive,
         is_healthy=alive,
-        can_execute_test=alive and pc is not None and is_up(pc),
+        can_execute_test=alive and pc is not None and now <= silent_at(pc),
         is_locked=False,
     )
 

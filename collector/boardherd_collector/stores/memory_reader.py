@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
+from boardherd_collector.freshness import silent_after
 from boardherd_collector.owners import Owners
 from boardherd_collector.rollups import hour_of, trend_row
 from boardherd_collector.stores import memory_questions as questions
@@ -45,9 +46,6 @@ from boardherd_collector.times import SECOND
 from boardherd_shared.inventory import Lab
 from boardherd_shared.messages import Hello
 from boardherd_shared.records import BoardRecord, HostRecord, RelayRecord, Verdict
-
-_HEARD_S = 30.0
-"""A PC that was heard so lately can run tests."""
 
 
 @dataclass
@@ -96,9 +94,11 @@ class MemoryReader:
         self._clocks: dict[tuple[str, str], int] = {}
         self._books: dict[str, StreamBook] = {}
         self._figures: dict[str, Counter[str]] = {}
+        self._touched: dict[str, int] = {}
         self._commands: dict[tuple[str, str], CommandRow] = {}
         self._boards: dict[str, BoardNow] = {}
         self._ports: dict[tuple[str, int], PortNow] = {}
+        self._counts_from: dict[tuple[str | int, ...], int] = {}
         self._series = Series()
         self._rollups = MemoryRollups()
         self._lab: Lab | None = None
@@ -187,13 +187,15 @@ class MemoryReader:
     def _board_rows(self, now: float) -> list[BoardRow]:
         ids = sorted({*self._declared["board"], *self._strangers["board"]})
         return [
-            questions.board_row(id_, self._lab, self._boards.get(id_), now, lambda pc: self._is_up(pc, now))
-            for id_ in ids
+            questions.board_row(id_, self._lab, self._boards.get(id_), now, self._silent_at) for id_ in ids
         ]
 
-    def _is_up(self, pc: str, now: float) -> bool:
-        heard_at = self._pc(pc).heard_at
-        return heard_at is not None and now - heard_at / SECOND <= _HEARD_S
+    def _silent_at(self, agent: str) -> float:
+        """Return since when a PC counts as silent unless it is heard before, Unix seconds."""
+        pc = self._pc(agent)
+        if pc.heard_at is None:
+            return 0.0
+        return pc.heard_at / SECOND + silent_after(pc.hello.sample_interval_s if pc.hello else 10.0)
 
     async def board_history(self, board: str, since: int, limit: int = 1000) -> list[LivenessRow]:
         """Return the newest entries of a board's history after ``since``, and what held then."""

@@ -14,6 +14,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from boardherd_collector.stores.base import StoreError
+from boardherd_collector.stores.sqlite_connection import kind_of
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
 _BOOK = """
@@ -138,7 +139,7 @@ def _apply(connection: sqlite3.Connection, step: Migration, now: int) -> None:
         for statement in statements(step.sql):
             connection.execute(statement)
     except sqlite3.Error as error:
-        raise StoreError(f"migration {step.name} failed, nothing of it was kept: {error}") from error
+        raise kind_of(error)(f"migration {step.name} failed, nothing of it was kept: {error}") from error
     connection.execute(
         "INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES (?, ?, ?, ?)",
         (step.number, step.name, step.sha256, now),

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
-from boardherd_collector.stores.base import StoreError
+from boardherd_collector.stores.base import NotYet, StoreError
 from boardherd_collector.stores.postgres_address import Address
 
 T = TypeVar("T")
@@ -38,7 +38,17 @@ _EPOCH = 946_684_800_000_000
 
 _WORLD = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """What a database does to us; whatever else is raised is a fault of this program."""
-_NOT_YET = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
+_NOT_YET = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # it starts, stops or recovers
+    asyncpg.InsufficientResourcesError,  # no space on its disk, no memory, no connection left
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to take over
+)
+"""What passes by itself, or when somebody sees to the server."""
 POISON = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -66,10 +76,6 @@ _READER_SETTINGS = _WRITER_SETTINGS | {
     "default_transaction_read_only": "on",
     "statement_timeout": "25s",
 }
-
-
-class NotYet(StoreError):  # noqa: N818 - a state of the world that passes
-    """The database cannot be used now, and may be later: it does not answer, or another collector writes."""
 
 
 class Row(Protocol):
@@ -147,10 +153,13 @@ def in_words(where: str) -> Iterator[None]:
     """Turn what the database or the way to it does into a StoreError of one sentence."""
     try:
         yield
-    except _NOT_YET as error:
-        raise NotYet(f"{where}: {_sentence(error)}") from error
     except _WORLD as error:
-        raise StoreError(f"{where}: {_sentence(error)}") from error
+        raise kind_of(error)(f"{where}: {_sentence(error)}") from error
+
+
+def kind_of(error: Exception) -> type[StoreError]:
+    """Return as what a fault of the database is to be raised: NotYet when waiting may mend it."""
+    return NotYet if isinstance(error, _NOT_YET) else StoreError
 
 
 def _sentence(error: Exception) -> str:
@@ -262,7 +271,7 @@ class Writer:
 
     def _opened(self) -> Any:
         if self._db is None or self._db.is_closed():
-            raise StoreError(f"{self._address.display}: the connection is lost")
+            raise NotYet(f"{self._address.display}: the connection is lost")
         return self._db
 
     async def _roll_back(self, outer: Transaction) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from boardherd_collector.stores.base import StoreError
 from boardherd_collector.stores.migrations import Migration, applied_numbers
-from boardherd_collector.stores.postgres import LONG_S, REFUSED, Db, transaction
+from boardherd_collector.stores.postgres import LONG_S, REFUSED, Db, kind_of, transaction
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('boardherd migrations'), hashtext(current_schema()))"
 _BOOK = """
@@ -57,7 +57,7 @@ async def _apply(db: Db, step: Migration, now: int) -> None:
     try:
         await db.execute(step.sql, timeout=LONG_S)
     except REFUSED as error:
-        raise StoreError(f"migration {step.name} failed, nothing of it was kept: {error}") from error
+        raise kind_of(error)(f"migration {step.name} failed, nothing of it was kept: {error}") from error
     await db.execute(
         "INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES ($1, $2, $3, $4)",
         step.number,

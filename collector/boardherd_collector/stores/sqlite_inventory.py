@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping
 
+from boardherd_collector.freshness import sample_interval
 from boardherd_collector.stores.base import MAX_UNDECLARED, StoreError
 from boardherd_collector.times import TimeQuality
 from boardherd_shared.inventory import BoardConfig, Inventory, Lab
@@ -74,7 +75,7 @@ def hear(db: sqlite3.Connection, agent: str, hello: Hello, now: int) -> None:
     db.execute(
         "UPDATE test_pcs SET hello = ?, hello_at = ?, last_heartbeat_at = max(ifnull(last_heartbeat_at, 0), ?),"
         " hostname = ?, hostname_clash = ?, observed_ip_address = ?, domain_name = ?, os_version = ?,"
-        " updated_at = ? WHERE number = ?",
+        " sample_interval_s = ?, updated_at = ? WHERE number = ?",
         (
             encode(hello).decode(),
             now,
@@ -84,6 +85,7 @@ def hear(db: sqlite3.Connection, agent: str, hello: Hello, now: int) -> None:
             facts.ip_address or None,
             facts.domain_name,
             facts.os_version.lower() or None,
+            sample_interval(hello.sample_interval_s),
             now,
             number,
         ),

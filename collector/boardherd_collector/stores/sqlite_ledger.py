@@ -10,12 +10,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from boardherd_collector.ledger import Ledger, Range, merged
+from boardherd_collector.ledger import Ledger
 from boardherd_collector.stores import sqlite_rows as rows
-from boardherd_collector.stores.base import DIGESTS_KEPT, Received
-from boardherd_collector.stores.intake import StreamBook
-from boardherd_collector.stores.sqlite_inventory import ensure
+from boardherd_collector.stores.base import DIGESTS_KEPT, Greeted, Greeting, Received
+from boardherd_collector.stores.intake import StreamBook, missing
+from boardherd_collector.stores.sqlite_inventory import ensure, hear
 from boardherd_shared.records import EventRecord
+
+POISON = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    ValueError,  # texts that are no UTF-8
+)
+"""What a single row does wrong. Everything else is wrong with the database, and ends the transaction."""
 
 
 @dataclass
@@ -124,14 +134,39 @@ def keep_digests(db: sqlite3.Connection, new: Sequence[Received]) -> None:
     )
 
 
-def missing(book: StreamBook | None, agent: str, ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """Return which numbers of ``ranges`` the stream of ``book`` lacks: all of them when it is another agent's."""
-    if book is None or book.agent != agent:
-        return tuple(merged(ranges))
-    return book.ledger.missing(ranges)
+def prune_digests(db: sqlite3.Connection, before: int, limit: int) -> int:
+    """Delete up to ``limit`` digests of streams that are done with; return how many went."""
+    return db.execute(
+        "DELETE FROM stream_digests WHERE (stream, seq) IN (SELECT stream_digests.stream, seq FROM streams"
+        " JOIN stream_digests ON stream_digests.stream = streams.number"
+        " LEFT JOIN test_pcs AS pc ON pc.number = streams.test_pc"
+        " WHERE streams.updated_at < ? AND (ranges = '[]' OR pc.retired_at IS NOT NULL) LIMIT ?)",
+        (before, limit),
+    ).rowcount
 
 
-def learn_clock(db: sqlite3.Connection, agent: str, boot: str, offset: int, now: int) -> int:
+def greet(db: sqlite3.Connection, greetings: Sequence[Greeting]) -> list[Greeted]:
+    """Take hellos in within the caller's transaction, and tell what the ledger lacks."""
+    return [_greet(db, greeting) for greeting in greetings]
+
+
+def _greet(db: sqlite3.Connection, greeting: Greeting) -> Greeted:
+    agent, hello, now = greeting.agent, greeting.hello, greeting.received_at
+    lacking = {
+        stream: missing(read_book(db, stream), agent, ranges) for stream, ranges in greeting.asked.items()
+    }
+    db.execute("SAVEPOINT hello")
+    try:
+        hear(db, agent, hello, now)
+        answer = Greeted(_learn_clock(db, agent, hello.boot, greeting.clock, now), lacking)
+    except POISON as error:
+        db.execute("ROLLBACK TO hello")
+        answer = Greeted(greeting.clock, lacking, str(error))
+    db.execute("RELEASE hello")
+    return answer
+
+
+def _learn_clock(db: sqlite3.Connection, agent: str, boot: str, offset: int, now: int) -> int:
     """Keep the offset of a boot's clock unless one is known, and return the one that holds."""
     pc = ensure(db, "test_pcs", agent, now)
     if pc is None:

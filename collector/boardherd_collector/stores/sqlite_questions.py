@@ -88,7 +88,7 @@ def _board(values: dict[str, Any]) -> BoardRow:
     return BoardRow.model_validate(values | {"capabilities": json.loads(values["capabilities"])})
 
 
-def board_history(db: sqlite3.Connection, board: str, since: int, limit: int) -> list[LivenessRow]:
+def board_history(db: sqlite3.Connection, board: str, since: int, limit: int = 1000) -> list[LivenessRow]:
     """Return the history of a board, and before it what held at its beginning."""
     rows = db.execute(
         "SELECT timestamp, pc.id, verdict, blame, reason, since, change, contested FROM board_liveness AS said"
@@ -114,7 +114,7 @@ def board_history(db: sqlite3.Connection, board: str, since: int, limit: int) ->
     ]
 
 
-def switches(db: sqlite3.Connection, relay: str, port: int, limit: int) -> list[CommandRow]:
+def switches(db: sqlite3.Connection, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
     """Return the commands that switched a port, newest first."""
     columns = ", ".join(f"commands.{name}" for name in COMMAND_COLUMNS)
     rows = db.execute(
@@ -150,7 +150,9 @@ _TRENDS: dict[Step, str] = {
 }
 
 
-def host_trend(db: sqlite3.Connection, pc: str, since: int, step: Step, limit: int) -> list[TrendRow]:
+def host_trend(
+    db: sqlite3.Connection, pc: str, since: int, step: Step, limit: int = 10_000
+) -> list[TrendRow]:
     """Return the newest rollups of a PC, oldest of them first."""
     rows = db.execute(
         _TRENDS[step].format(pc="(SELECT number FROM test_pcs WHERE id = ?)") + " ORDER BY 1 DESC LIMIT ?",

@@ -94,7 +94,7 @@ def _model(model: type[M], text: str | None) -> M | None:
         return None
 
 
-def events(db: sqlite3.Connection, subject: str | None, limit: int) -> list[EventRow]:
+def events(db: sqlite3.Connection, subject: str | None = None, limit: int = 100) -> list[EventRow]:
     """Return events, newest first."""
     where, values = "1", []
     if subject is not None and subject.startswith("pc/"):
@@ -117,7 +117,7 @@ def events(db: sqlite3.Connection, subject: str | None, limit: int) -> list[Even
     ]
 
 
-def commands(db: sqlite3.Connection, target: str | None, limit: int) -> list[CommandRow]:
+def commands(db: sqlite3.Connection, target: str | None = None, limit: int = 100) -> list[CommandRow]:
     """Return commands, newest first."""
     where, values = ("target = ?", [target]) if target is not None else ("1", [])
     columns = ", ".join(f"commands.{name}" for name in COMMAND_COLUMNS)
@@ -129,7 +129,7 @@ def commands(db: sqlite3.Connection, target: str | None, limit: int) -> list[Com
     return [command_row(row[0], dict(zip(COMMAND_COLUMNS, row[1:], strict=True))) for row in rows]
 
 
-def boots(db: sqlite3.Connection, board: str | None, limit: int) -> list[BootRow]:
+def boots(db: sqlite3.Connection, board: str | None = None, limit: int = 100) -> list[BootRow]:
     """Return boots, newest first."""
     where, values = ("boards.id = ?", [board]) if board is not None else ("1", [])
     names = tuple(BootTimes.model_fields)
@@ -145,7 +145,7 @@ def boots(db: sqlite3.Connection, board: str | None, limit: int) -> list[BootRow
     ]
 
 
-def losses(db: sqlite3.Connection, limit: int) -> list[LossRow]:
+def losses(db: sqlite3.Connection, limit: int = 100) -> list[LossRow]:
     """Return losses, newest first."""
     rows = db.execute(
         "SELECT timestamp, pc.id, stream, first, last, envelopes, records, reason FROM losses"
@@ -156,7 +156,7 @@ def losses(db: sqlite3.Connection, limit: int) -> list[LossRow]:
     return [LossRow(at=at / SECOND, **dict(zip(names, rest, strict=True))) for at, *rest in rows]
 
 
-def dead_letters(db: sqlite3.Connection, limit: int) -> list[DeadLetterRow]:
+def dead_letters(db: sqlite3.Connection, limit: int = 100) -> list[DeadLetterRow]:
     """Return dead letters, newest first."""
     names = ("pc", "stream", "seq", "position", "reason", "payload")
     rows = db.execute(
@@ -167,7 +167,7 @@ def dead_letters(db: sqlite3.Connection, limit: int) -> list[DeadLetterRow]:
     return [DeadLetterRow(at=at / SECOND, **dict(zip(names, rest, strict=True))) for at, *rest in rows]
 
 
-def host_history(db: sqlite3.Connection, pc: str, since: int, limit: int) -> list[PcStatsRow]:
+def host_history(db: sqlite3.Connection, pc: str, since: int, limit: int = 10_000) -> list[PcStatsRow]:
     """Return the newest samples, oldest of them first."""
     names = tuple(HOST_COLUMNS)
     rows = db.execute(

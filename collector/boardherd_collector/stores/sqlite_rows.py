@@ -26,7 +26,8 @@ def insert(db: sqlite3.Connection, table: str, row: Row, conflict: str = "") -> 
 def replace_if_newer(db: sqlite3.Connection, table: str, row: Row, key: tuple[str, ...]) -> None:
     """Make ``row`` the current one unless the present one is of a later time, or of another PC's telling.
 
-    Whose word counts is the caller's decision, so another PC's row always gives way.
+    Whose word counts is the caller's decision, so another PC's row always gives way. No time counts that is later
+    than the record came: see :attr:`~boardherd_collector.stores.intake.Placed.counts_from`.
     """
     updates = ", ".join(f"{name} = excluded.{name}" for name in row if name not in key)
     conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}"
@@ -34,7 +35,8 @@ def replace_if_newer(db: sqlite3.Connection, table: str, row: Row, key: tuple[st
         db,
         table,
         row,
-        f"{conflict} WHERE excluded.timestamp >= {table}.timestamp OR excluded.test_pc <> {table}.test_pc",
+        f"{conflict} WHERE min(excluded.timestamp, excluded.received_at) >= min({table}.timestamp, {table}.received_at)"
+        f" OR excluded.test_pc <> {table}.test_pc",
     )
 
 

@@ -30,8 +30,10 @@ _VALUES = ", ".join(
 )
 _UPDATES = ", ".join(f"{column} = excluded.{column}" for column in ROLLUP_COLUMNS)
 
-_SERIES = ("pc_stats", "board_liveness", "relay_states", "events", "boots", "losses")
-"""Raw series with a column ``timestamp``."""
+_SERIES = ("pc_stats", "board_liveness", "relay_states")
+"""What was measured."""
+_AUDIT = ("events", "boots", "losses")
+"""What happened, and who did it; with the commands, whose time has another name."""
 _OF = {
     "test_pcs": ("test_pc", ("pc_stats", "pc_stats_5m", "pc_stats_1h", "events")),
     "relays": ("relay", ("relay_states",)),
@@ -115,12 +117,11 @@ def _confirmed(db: sqlite3.Connection, board: int, hour: int) -> int:
 
 
 def prune(db: sqlite3.Connection, before: int, limit: int) -> int:
-    """Delete up to ``limit`` rows of each raw series older than ``before``; return how many went.
+    """Delete up to ``limit`` rows of each measured series older than ``before``; return how many went.
 
     The clocks of boots that ended before then go as well, and dead letters.
     """
     gone = sum(_delete(db, table, "timestamp < ?", before, limit, "ORDER BY timestamp") for table in _SERIES)
-    gone += _delete(db, "commands", "began_at < ?", before, limit)
     gone += _delete(db, "board_minutes", "hour < ?", before - HOUR, limit)
     db.execute("DELETE FROM dead_letters WHERE received_at < ?", (before,))
     db.execute(
@@ -128,6 +129,16 @@ def prune(db: sqlite3.Connection, before: int, limit: int) -> int:
         " (SELECT json_extract(hello, '$.boot') FROM test_pcs WHERE number = test_pc)",
         (before,),
     )
+    return gone
+
+
+def prune_audit(db: sqlite3.Connection, before: int, limit: int) -> int:
+    """Delete up to ``limit`` commands, events, boots and losses of each kind older than ``before``.
+
+    Return how many went. Tombstones go with them: nothing that carries the number of what was deleted is older.
+    """
+    gone = sum(_delete(db, table, "timestamp < ?", before, limit, "ORDER BY timestamp") for table in _AUDIT)
+    gone += _delete(db, "commands", "began_at < ?", before, limit)
     db.execute("DELETE FROM tombstones WHERE deleted_at < ?", (before,))
     return gone
 

@@ -25,7 +25,14 @@ from boardherd_collector.stores.intake import (
     told,
 )
 from boardherd_collector.stores.sqlite_inventory import ensure
-from boardherd_collector.stores.sqlite_ledger import Tally, clocks, close_book, keep_digests, open_books
+from boardherd_collector.stores.sqlite_ledger import (
+    POISON,
+    Tally,
+    clocks,
+    close_book,
+    keep_digests,
+    open_books,
+)
 from boardherd_collector.stores.units import host_values
 from boardherd_collector.times import AnyRecord
 from boardherd_shared.command import CommandStep
@@ -34,15 +41,6 @@ from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, LostR
 P = TypeVar("P", bound=AnyRecord)
 
 _DEAD_LETTERS_KEPT = 10_000
-_POISON = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    OverflowError,
-    UnicodeError,
-)
-"""What a single row does wrong. Everything else is wrong with the database, and ends the transaction."""
 
 
 class _Unstorable(Exception):  # noqa: N818 - a judgement, not a fault of the program
@@ -115,7 +113,7 @@ class _Writer:
             self._db.execute("SAVEPOINT record")
             try:
                 write(placed)
-            except (_Unstorable, *_POISON) as error:
+            except (_Unstorable, *POISON) as error:
                 self._db.execute("ROLLBACK TO record")
                 self._numbers.clear()  # some may have been given out since the savepoint
                 letter = dead_letter(placed.envelope, placed.position, placed.record, str(error))

@@ -7,13 +7,12 @@ extension may be added later.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from boardherd_collector.ledger import merged
 from boardherd_collector.owners import Owners
 from boardherd_collector.stores import (
     timescale_aggregates,
@@ -24,34 +23,38 @@ from boardherd_collector.stores import (
     timescale_upkeep,
     timescale_writer,
 )
-from boardherd_collector.stores.answers import (
-    BoardRow,
-    BootRow,
-    CommandRow,
-    Counts,
-    DeadLetterRow,
-    DiskRow,
-    EventRow,
-    LivenessRow,
-    LossRow,
-    PcStatsRow,
-    ReportRow,
-    Step,
-    SummaryRow,
-    TrendRow,
+from boardherd_collector.stores.base import (
+    Commit,
+    Greeted,
+    Greeting,
+    Received,
+    RollUp,
 )
-from boardherd_collector.stores.base import BoardFilter, Commit, Received, RollUp, Snapshot
+from boardherd_collector.stores.intake import missing
 from boardherd_collector.stores.migrations import Migration, migrations
-from boardherd_collector.stores.postgres import Db, NotYet, Readers, Writer
+from boardherd_collector.stores.postgres import Db, Readers, Writer
 from boardherd_collector.stores.postgres_address import Address
 from boardherd_collector.stores.postgres_migrations import migrate
-from boardherd_collector.stores.timescale_inventory import hear, set_setting, sync_inventory
-from boardherd_collector.stores.timescale_objects import Edition, Found, Policies
+from boardherd_collector.stores.timescale_inventory import set_setting, sync_inventory
+from boardherd_collector.stores.timescale_objects import AUDIT, Edition, Found, Policies
 from boardherd_collector.times import SECOND
 from boardherd_shared.inventory import Inventory
-from boardherd_shared.messages import Hello, Range
+from boardherd_shared.messages import Range
 
-_RETRY_S = 0.5
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _asks(
+    question: Callable[Concatenate[Db, P], Awaitable[T]],
+) -> Callable[Concatenate[TimescaleStore, P], Coroutine[Any, Any, T]]:
+    """Make a method of the store of a function that asks a connection; one of the readers answers it."""
+
+    @functools.wraps(question)
+    async def ask(self: TimescaleStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.run(lambda db: question(db, *args, **kwargs))
+
+    return ask
 
 
 class TimescaleStore:
@@ -62,7 +65,6 @@ class TimescaleStore:
         address: Address,
         policies: Policies | None = None,
         *,
-        on_wait: Callable[[str], None] | None = None,
         steps: Sequence[Migration] | None = None,
     ) -> None:
         """Use the database at ``address``.
@@ -70,15 +72,12 @@ class TimescaleStore:
         Args:
             address: where the database is.
             policies: for how long TimescaleDB keeps what; they follow the configuration at each opening.
-            on_wait: hears for what :meth:`__aenter__` waits: the server, another collector, a change of the
-                schema. Without it, opening fails with StoreError instead of waiting.
             steps: the migrations.
         """
         self.name = f"postgresql {address.display}"
         self.upkeep = ""
         self._address = address
         self._policies = policies or Policies()
-        self._on_wait = on_wait
         self._steps = migrations("timescale") if steps is None else steps
         self._owners = Owners()
         self._inventory: Inventory | None = None
@@ -90,34 +89,17 @@ class TimescaleStore:
     async def __aenter__(self) -> Self:
         """Connect, become the one that writes, and bring the schema up to date.
 
-        Waits, if it may, while the server does not answer or another collector of the site writes. Raises
-        StoreError in one sentence for what waiting does not mend.
+        Raises StoreError in one sentence if that cannot be: NotYet while the server does not answer or
+        another collector of the site writes.
         """
         try:
-            await self._open_patiently()
+            await self._writer.open()
+            await self._prepare()
         except BaseException:
             self._writer.abandon()
             await self._readers.close()
             raise
         return self
-
-    async def _open_patiently(self) -> None:
-        said = ""
-        while True:
-            try:
-                await self._writer.open()
-            except NotYet as reason:
-                if self._on_wait is None:
-                    raise
-                if str(reason) != said:
-                    said = str(reason)
-                    self._on_wait(said)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                break
-        if self._on_wait is not None:
-            self._on_wait(f"{self._address.display}: bringing the schema up to date")
-        await self._prepare()
 
     async def _prepare(self) -> None:
         await self._writer.run(self._set_up)
@@ -172,78 +154,27 @@ class TimescaleStore:
     async def missing(self, agent: str, stream: str, ranges: Sequence[Range]) -> tuple[Range, ...]:
         """Return which numbers of ``ranges`` are neither stored nor declared lost."""
         books = await self._writer.run(lambda db: timescale_ledger.read_books(db, [stream]))
-        book = books.get(stream)
-        return tuple(merged(ranges)) if book is None or book.agent != agent else book.ledger.missing(ranges)
+        return missing(books.get(stream), agent, ranges)
 
-    async def hear(self, agent: str, hello: Hello, now: int) -> None:
-        """Keep what an agent says of itself and of its PC."""
-        await self._writer.transact(lambda db: hear(db, agent, hello, now))
+    async def greet(self, greetings: Sequence[Greeting]) -> list[Greeted]:
+        """Take hellos in, in one transaction, and tell what the ledger lacks."""
+        return await self._writer.transact(lambda db: timescale_ledger.greet(db, greetings))
 
-    async def learn_clock(self, agent: str, boot: str, offset: int, now: int) -> int:
-        """Keep the offset of a boot's clock unless one is known, and return the one that holds."""
-        return await self._writer.transact(
-            lambda db: timescale_ledger.learn_clock(db, agent, boot, offset, now)
-        )
-
-    async def snapshot(self) -> Snapshot:
-        """Return the current state."""
-        return await self._readers.run(timescale_reader.snapshot)
-
-    async def events(self, subject: str | None = None, limit: int = 100) -> list[EventRow]:
-        """Return events, newest first; those about ``subject`` or anything below it."""
-        return await self._readers.run(lambda db: timescale_reader.events(db, subject, limit))
-
-    async def commands(self, target: str | None = None, limit: int = 100) -> list[CommandRow]:
-        """Return commands, newest first; those for ``target``."""
-        return await self._readers.run(lambda db: timescale_reader.commands(db, target, limit))
-
-    async def boots(self, board: str | None = None, limit: int = 100) -> list[BootRow]:
-        """Return boots, newest first."""
-        return await self._readers.run(lambda db: timescale_reader.boots(db, board, limit))
-
-    async def losses(self, limit: int = 100) -> list[LossRow]:
-        """Return reported losses, newest first."""
-        return await self._readers.run(lambda db: timescale_reader.losses(db, limit))
-
-    async def dead_letters(self, limit: int = 100) -> list[DeadLetterRow]:
-        """Return records that could not be stored, newest first."""
-        return await self._readers.run(lambda db: timescale_reader.dead_letters(db, limit))
-
-    async def host_history(self, pc: str, since: int, limit: int = 10_000) -> list[PcStatsRow]:
-        """Return the newest ``limit`` samples of ``pc`` after ``since``, oldest of them first."""
-        return await self._readers.run(lambda db: timescale_reader.host_history(db, pc, since, limit))
-
-    async def counts(self) -> Counts:
-        """Return how much is stored."""
-        return await self._readers.run(timescale_reader.counts)
-
-    async def boards(self, wanted: BoardFilter) -> list[BoardRow]:
-        """Return everything about the boards that are wanted, as it is now, by id."""
-        return await self._readers.run(lambda db: timescale_questions.boards(db, wanted))
-
-    async def board_history(self, board: str, since: int, limit: int = 1000) -> list[LivenessRow]:
-        """Return the newest entries of a board's history after ``since``, and what held then."""
-        return await self._readers.run(lambda db: timescale_questions.board_history(db, board, since, limit))
-
-    async def switches(self, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
-        """Return the commands that switched a port, newest first."""
-        return await self._readers.run(lambda db: timescale_questions.switches(db, relay, port, limit))
-
-    async def host_trend(self, pc: str, since: int, step: Step, limit: int = 10_000) -> list[TrendRow]:
-        """Return the newest rollups of ``pc`` since ``since``, oldest of them first."""
-        return await self._readers.run(lambda db: timescale_questions.host_trend(db, pc, since, step, limit))
-
-    async def summary(self, by: Literal["test_farm", "platform"]) -> list[SummaryRow]:
-        """Return how the boards of each group are, by the name of the group."""
-        return await self._readers.run(lambda db: timescale_questions.summary(db, by))
-
-    async def report(self, since: int, until: int) -> list[ReportRow]:
-        """Return use, reachability and power cycles of every board, by id."""
-        return await self._readers.run(lambda db: timescale_questions.report(db, since, until))
-
-    async def disks(self, within_s: float, since: int) -> list[DiskRow]:
-        """Return the PCs whose disk fills in time, soonest first."""
-        return await self._readers.run(lambda db: timescale_questions.disks(db, within_s, since))
+    snapshot = _asks(timescale_reader.snapshot)
+    events = _asks(timescale_reader.events)
+    commands = _asks(timescale_reader.commands)
+    boots = _asks(timescale_reader.boots)
+    losses = _asks(timescale_reader.losses)
+    dead_letters = _asks(timescale_reader.dead_letters)
+    host_history = _asks(timescale_reader.host_history)
+    counts = _asks(timescale_reader.counts)
+    boards = _asks(timescale_questions.boards)
+    board_history = _asks(timescale_questions.board_history)
+    switches = _asks(timescale_questions.switches)
+    host_trend = _asks(timescale_questions.host_trend)
+    summary = _asks(timescale_questions.summary)
+    report = _asks(timescale_questions.report)
+    disks = _asks(timescale_questions.disks)
 
     async def roll_up(self, window_from: int, budget_s: float) -> RollUp:
         """Work out rollups of hours that records came for, as many as the budget allows.
@@ -255,28 +186,43 @@ class TimescaleStore:
         return await self._writer.transact(lambda db: timescale_upkeep.roll_up(db, window_from, budget_s))
 
     async def prune(self, before: int, limit: int) -> int:
-        """Delete up to ``limit`` rows of each series older than ``before``; return how many went.
+        """Delete up to ``limit`` samples, verdicts and states of each series older than ``before``.
 
         Whole chunks go by the retention policy, or here where the licence has no policies: those are counted
         as one. Aggregates are brought up to ``before`` first, should their jobs not have done it. StoreError
         when TimescaleDB's own jobs are behind with their work.
         """
-        found = self._found
-        if found.edition is Edition.COMMUNITY:
-            await self._writer.run(lambda db: timescale_aggregates.check_effects(db, self._policies.raw))
+        if self._found.edition is Edition.COMMUNITY:
+            await self._writer.run(lambda db: timescale_objects.check_effects(db, self._policies))
             await self._writer.run(lambda db: timescale_aggregates.materialize(db, before))
         gone = await self._writer.transact(
             lambda db: timescale_upkeep.prune(db, before, limit, self._hypertables)
         )
-        if gone == 0 and found.edition is Edition.APACHE:
-            gone = await self._writer.transact(
-                lambda db: timescale_upkeep.drop_chunks(db, before, self._hypertables)
-            )
-        return gone
+        return gone or await self._drop_chunks(before, self._hypertables - AUDIT)
+
+    async def prune_audit(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` commands, events, boots and losses of each kind older than ``before``.
+
+        Whole chunks go as with :meth:`prune`.
+        """
+        gone = await self._writer.transact(
+            lambda db: timescale_upkeep.prune_audit(db, before, limit, self._hypertables)
+        )
+        return gone or await self._drop_chunks(before, self._hypertables & AUDIT)
+
+    async def _drop_chunks(self, before: int, tables: frozenset[str]) -> int:
+        """Do what a retention policy does, where the licence has none."""
+        if self._found.edition is not Edition.APACHE:
+            return 0
+        return await self._writer.transact(lambda db: timescale_upkeep.drop_chunks(db, before, tables))
 
     async def prune_rollups(self, before: int, limit: int) -> int:
         """Delete up to ``limit`` five-minute rollups of the collector's own from before ``before``."""
         return await self._writer.transact(lambda db: timescale_upkeep.prune_rollups(db, before, limit))
+
+    async def prune_digests(self, before: int, limit: int) -> int:
+        """Delete up to ``limit`` digests of streams that are done with; return how many went."""
+        return await self._writer.transact(lambda db: timescale_ledger.prune_digests(db, before, limit))
 
     async def forget_deleted(self, limit: int) -> int:
         """Delete up to ``limit`` rows of each series of what a person deleted; return how many went."""

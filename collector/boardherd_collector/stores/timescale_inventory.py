@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from boardherd_collector.freshness import sample_interval
 from boardherd_collector.stores.base import MAX_UNDECLARED, StoreError
 from boardherd_collector.stores.postgres import Db
 from boardherd_collector.times import TimeQuality
@@ -64,11 +65,8 @@ async def _numbers(db: Db, table: str, ids: Collection[str]) -> dict[str, int]:
     return {row["id"]: row["number"] for row in rows}
 
 
-async def hear(db: Db, agent: str, hello: Hello, now: int) -> None:
-    """Keep an agent's introduction: the observed columns of its PC."""
-    number = (await ensure(db, "test_pcs", {agent: None}, now)).get(agent)
-    if number is None:
-        return
+async def hear(db: Db, number: int, agent: str, hello: Hello, now: int) -> None:
+    """Keep an agent's introduction: the observed columns of its PC, which has this ``number``."""
     facts = hello.host
     if facts.ip_address:
         await _move_address(db, number, agent, facts.ip_address, now)
@@ -81,7 +79,7 @@ async def hear(db: Db, agent: str, hello: Hello, now: int) -> None:
     await db.execute(
         "UPDATE test_pcs SET hello = $1, hello_at = $2, last_heartbeat_at = greatest(last_heartbeat_at, $2),"
         " hostname = $3, hostname_clash = $4, observed_ip_address = $5, domain_name = $6, os_version = $7,"
-        " updated_at = $2 WHERE number = $8",
+        " sample_interval_s = $9, updated_at = $2 WHERE number = $8",
         encode(_storable(hello)).decode(),
         now,
         hostname,
@@ -90,6 +88,7 @@ async def hear(db: Db, agent: str, hello: Hello, now: int) -> None:
         facts.domain_name,
         facts.os_version.lower() or None,
         number,
+        sample_interval(hello.sample_interval_s),
     )
 
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from boardherd_collector.ledger import Ledger, Range
-from boardherd_collector.stores.base import DIGESTS_KEPT, Received
-from boardherd_collector.stores.intake import StreamBook
-from boardherd_collector.stores.postgres import Db
-from boardherd_collector.stores.timescale_inventory import ensure
+from boardherd_collector.stores.base import DIGESTS_KEPT, Greeted, Greeting, Received
+from boardherd_collector.stores.intake import StreamBook, missing
+from boardherd_collector.stores.postgres import POISON, Db, savepoint
+from boardherd_collector.stores.timescale_inventory import ensure, hear
 from boardherd_shared.records import EventRecord
 
 _TIDY_EVERY = 50
@@ -104,7 +104,11 @@ async def read_books(
 
 async def clocks(db: Db, envelopes: Iterable[Received]) -> dict[tuple[str, str], int]:
     """Return the offsets of the boots that ``envelopes`` come from, as far as they are known."""
-    boots = sorted({(envelope.agent, envelope.boot) for envelope in envelopes})
+    return await _clocks(db, {(envelope.agent, envelope.boot) for envelope in envelopes})
+
+
+async def _clocks(db: Db, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    boots = sorted(wanted)
     rows = await db.fetch(
         "SELECT pc.id, clock.boot, clock.offset_us FROM unnest($1::text[], $2::text[]) AS asked (agent, boot)"
         " JOIN test_pcs AS pc ON pc.id = asked.agent"
@@ -155,25 +159,62 @@ async def close_books(
         await db.execute(_TIDY, full)
 
 
-async def learn_clock(db: Db, agent: str, boot: str, offset: int, now: int) -> int:
-    """Keep the offset of a boot's clock unless one is known, and return the one that holds."""
-    pc = (await ensure(db, "test_pcs", {agent: None}, now)).get(agent)
-    if pc is None:
-        return offset
-    await db.execute(
+async def prune_digests(db: Db, before: int, limit: int) -> int:
+    """Delete up to ``limit`` digests of streams that are done with; return how many went."""
+    tag = await db.execute(
+        "DELETE FROM stream_digests WHERE ctid = ANY (ARRAY(SELECT stream_digests.ctid FROM streams"
+        " JOIN stream_digests ON stream_digests.stream = streams.number"
+        " LEFT JOIN test_pcs AS pc ON pc.number = streams.test_pc"
+        " WHERE streams.updated_at < $1 AND (ranges = '[]' OR pc.retired_at IS NOT NULL) LIMIT $2))",
+        before,
+        limit,
+    )
+    return int(tag.rpartition(" ")[2])
+
+
+async def greet(db: Db, greetings: Sequence[Greeting]) -> list[Greeted]:
+    """Take hellos in within the caller's transaction, and tell what the ledger lacks."""
+    books = await read_books(db, sorted({stream for greeting in greetings for stream in greeting.asked}))
+    kept = await _keep(db, greetings)
+    return [
+        Greeted(clock, _lacking(books, greeting), refused)
+        for greeting, (clock, refused) in zip(greetings, kept, strict=True)
+    ]
+
+
+def _lacking(books: Mapping[str, StreamBook], greeting: Greeting) -> dict[str, tuple[Range, ...]]:
+    return {
+        stream: missing(books.get(stream), greeting.agent, ranges)
+        for stream, ranges in greeting.asked.items()
+    }
+
+
+async def _keep(db: Db, greetings: Sequence[Greeting]) -> list[tuple[int, str]]:
+    """Keep hellos and clocks, all but those that are refused; return the clock that holds, and why not.
+
+    What is refused is found by halves: the lot is undone and tried again in parts.
+    """
+    try:
+        held = await savepoint(db, lambda: _keep_all(db, greetings))
+    except POISON as error:
+        if len(greetings) == 1:
+            return [(greetings[0].clock, str(error))]
+        middle = len(greetings) // 2
+        return [*await _keep(db, greetings[:middle]), *await _keep(db, greetings[middle:])]
+    return [(clock, "") for clock in held]
+
+
+async def _keep_all(db: Db, greetings: Sequence[Greeting]) -> list[int]:
+    """Keep hellos and clocks; return the clocks that hold."""
+    now = max((greeting.received_at for greeting in greetings), default=0)
+    pcs = await ensure(db, "test_pcs", {greeting.agent: None for greeting in greetings}, now)
+    welcome = [greeting for greeting in greetings if greeting.agent in pcs]
+    for said in welcome:
+        await hear(db, pcs[said.agent], said.agent, said.hello, said.received_at)
+    await db.executemany(
         "INSERT INTO boot_clocks (test_pc, boot, offset_us, learned_at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT DO NOTHING",
-        pc,
-        boot,
-        offset,
-        now,
+        [(pcs[said.agent], said.hello.boot, said.clock, said.received_at) for said in welcome],
     )
-    known: int = await db.fetchval(
-        "SELECT offset_us FROM boot_clocks WHERE test_pc = $1 AND boot = $2", pc, boot
-    )
-    return known
-
-
-def lacking(book: StreamBook | None, agent: str, ranges: Sequence[Range]) -> tuple[Range, ...] | None:
-    """Return which numbers of ``ranges`` the stream lacks; None when it is not the agent's to ask about."""
-    return None if book is None or book.agent != agent else book.ledger.missing(ranges)
+    known = await _clocks(db, {(said.agent, said.hello.boot) for said in welcome})
+    return [known.get((said.agent, said.hello.boot), said.clock) for said in greetings]

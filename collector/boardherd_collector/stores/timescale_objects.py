@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from boardherd_collector.rollups import HOUR
+from boardherd_collector.stores.base import StoreError
 from boardherd_collector.stores.postgres import LONG_S, Db, transaction
-from boardherd_collector.stores.timescale_aggregates import fill, is_unfilled, make_aggregates
+from boardherd_collector.stores.timescale_aggregates import fill, is_unfilled, lags, make_aggregates
 
 _DAY = 86_400_000_000
 _OLDEST = (2, 20)
@@ -28,6 +29,8 @@ HYPERTABLES = {
     "events": ("7 days", "", "timestamp, number"),
 }
 """Table: span of a chunk, what segments it, what orders it. A chunk of the sparse ones has too few rows to segment."""
+AUDIT = frozenset({"events"})
+"""Those of them that tell what happened and who did it: kept for longer."""
 
 
 class Edition(StrEnum):
@@ -72,13 +75,19 @@ class Policies:
     """How long what is kept; times in microseconds."""
 
     raw: int = 30 * _DAY
-    """Samples, verdicts, states and events."""
+    """Samples, verdicts and states."""
+    audit: int = 400 * _DAY
+    """Events; commands, boots and losses are no hypertables and go row by row."""
     five_minutes: int = 400 * _DAY
     """Rollups over five minutes."""
     window: int = 8 * _DAY
     """How far back rollups are worked out anew for late records; less than ``raw``, or they would be deleted."""
     columnstore_after: int = 3 * _DAY
     """After what time chunks are compressed."""
+
+    def kept(self, table: str) -> int:
+        """Return how long the rows of a hypertable are kept."""
+        return self.audit if table in AUDIT else self.raw
 
 
 async def find(db: Db) -> Found:
@@ -154,7 +163,7 @@ class _Policy:
 def _policies(policies: Policies) -> list[_Policy]:
     us = "interval '1 us'"
     retained = [
-        *((table, policies.raw) for table in HYPERTABLES),
+        *((table, policies.kept(table)) for table in HYPERTABLES),
         ("pc_stats_5m_auto", policies.five_minutes),
     ]
     return [
@@ -218,3 +227,26 @@ async def _is_as_wanted(db: Db, config: str, policy: _Policy) -> bool:
         ):
             return False
     return True
+
+
+_OVERDUE = """
+SELECT EXISTS (
+    SELECT 1 FROM timescaledb_information.chunks AS chunk
+    JOIN unnest($1::text[], $2::bigint[]) AS kept (name, age) ON kept.name = chunk.hypertable_name
+    WHERE hypertable_schema = current_schema()
+        AND range_end < now() - age * interval '1 us' - interval '3 days'
+)
+"""
+
+
+async def check_effects(db: Db, policies: Policies) -> None:
+    """See that the jobs of the extension do their work; StoreError when they are behind.
+
+    What they say of themselves is not asked: see the top of this module.
+    """
+    if await lags(db):
+        raise StoreError(
+            "the hourly aggregate lacks yesterday: are TimescaleDB's background workers running?"
+        )
+    if await db.fetchval(_OVERDUE, list(HYPERTABLES), [policies.kept(table) for table in HYPERTABLES]):
+        raise StoreError("chunks that should be gone for days are there: are TimescaleDB's jobs running?")

@@ -28,7 +28,9 @@ R = TypeVar("R", bound=AnyRecord)
 Place = tuple[int, ...]
 """What a record is about: a board, or a relay and a port, by number."""
 
-_NEWER = "excluded.timestamp >= {0}.timestamp OR excluded.test_pc <> {0}.test_pc"
+_NO_OLDER = "least(excluded.timestamp, excluded.received_at) >= least({0}.timestamp, {0}.received_at)"
+"""The same order as that of ``Placed.counts_from``."""
+_NEWER = f"{_NO_OLDER} OR excluded.test_pc <> {{0}}.test_pc"
 """Whose word counts was decided before, so another PC's row always gives way."""
 _TYPES = {"contested": "boolean"}
 
@@ -72,10 +74,12 @@ class Word(Generic[R]):
 
 async def hosts(db: Db, situation: Situation, records: Sequence[Placed[HostRecord]]) -> Part:
     """Write samples of PCs."""
-    part, newest = Part(), {}
+    part = Part()
+    newest: dict[int, Placed[HostRecord]] = {}
     for placed in records:
         pc = situation.pcs[placed.agent]
-        newest[pc] = placed
+        if pc not in newest or placed.counts_from >= newest[pc].counts_from:
+            newest[pc] = placed
         part.due.add(("pc_stats", pc, hour_of(placed.record.at)))
     await db.copy_records_to_table(
         "pc_stats",
@@ -84,7 +88,7 @@ async def hosts(db: Db, situation: Situation, records: Sequence[Placed[HostRecor
     )
     current = [rows.host_now(placed, pc) for pc, placed in newest.items()]
     await rows.upsert(
-        db, "pc_current", rows.PC_CURRENT, current, ("test_pc",), "excluded.timestamp >= pc_current.timestamp"
+        db, "pc_current", rows.PC_CURRENT, current, ("test_pc",), _NO_OLDER.format("pc_current")
     )
     return part
 
@@ -315,8 +319,8 @@ async def _judge(
         teller, at = present.get(word.place, (None, 0))
         record, agent = word.placed.record, word.placed.agent
         word.believed = prevails(owner(record), agent, teller)
-        if word.believed and (teller != agent or record.at >= at):
-            present[word.place] = agent, record.at
+        if word.believed and (teller != agent or word.placed.counts_from >= at):
+            present[word.place] = agent, word.placed.counts_from
             current.setdefault(word.place, []).append(word)
     return current
 
@@ -324,16 +328,17 @@ async def _judge(
 async def _present(
     db: Db, table: str, key: Sequence[str], places: Collection[Place]
 ) -> dict[Place, tuple[str | None, int]]:
-    """Return who told the current state of each place, and of when it is."""
+    """Return who told the current state of each place, and from when on it counts."""
     if not places:
         return {}
     asked = ", ".join(f"${number}::integer[]" for number in range(1, len(key) + 1))
     found = await db.fetch(
-        f"SELECT {', '.join(key)}, pc.id, timestamp FROM {table} JOIN unnest({asked}) AS asked ({', '.join(key)})"
+        f"SELECT {', '.join(key)}, pc.id, least(timestamp, received_at) AS at FROM {table}"
+        f" JOIN unnest({asked}) AS asked ({', '.join(key)})"
         f" USING ({', '.join(key)}) JOIN test_pcs AS pc ON pc.number = {table}.test_pc",
         *map(list, zip(*places, strict=True)),
     )
-    return {tuple(row[name] for name in key): (row["id"], row["timestamp"]) for row in found}
+    return {tuple(row[name] for name in key): (row["id"], row["at"]) for row in found}
 
 
 async def _worth_keeping(

@@ -85,7 +85,7 @@ def _board(row: Row) -> BoardRow:
     return BoardRow.model_validate(values)
 
 
-async def board_history(db: Db, board: str, since: int, limit: int) -> list[LivenessRow]:
+async def board_history(db: Db, board: str, since: int, limit: int = 1000) -> list[LivenessRow]:
     """Return the history of a board, and before it what held at its beginning."""
     rows = await db.fetch(
         "SELECT timestamp, pc.id, verdict, blame, reason, since, change, contested FROM board_liveness AS said"
@@ -113,7 +113,7 @@ async def board_history(db: Db, board: str, since: int, limit: int) -> list[Live
     ]
 
 
-async def switches(db: Db, relay: str, port: int, limit: int) -> list[CommandRow]:
+async def switches(db: Db, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
     """Return the commands that switched a port, newest first."""
     columns = ", ".join(f"commands.{name}" for name in COMMANDS[1:])
     rows = await db.fetch(
@@ -152,7 +152,7 @@ _TRENDS: dict[Step, str] = {
 }
 
 
-async def host_trend(db: Db, pc: str, since: int, step: Step, limit: int) -> list[TrendRow]:
+async def host_trend(db: Db, pc: str, since: int, step: Step, limit: int = 10_000) -> list[TrendRow]:
     """Return the newest rollups of a PC, oldest of them first."""
     rows = await db.fetch(f"{_TRENDS[step]} ORDER BY 1 DESC LIMIT $3", pc, since, limit)
     return [trend_row(row[0], dict(row.items())) for row in reversed(rows)]

@@ -96,7 +96,7 @@ def _model(model: type[M], text: str | None) -> M | None:
         return None
 
 
-async def events(db: Db, subject: str | None, limit: int) -> list[EventRow]:
+async def events(db: Db, subject: str | None = None, limit: int = 100) -> list[EventRow]:
     """Return events, newest first."""
     where, values = "true", list[str]()
     if subject is not None and subject.startswith("pc/"):
@@ -120,7 +120,7 @@ async def events(db: Db, subject: str | None, limit: int) -> list[EventRow]:
     ]
 
 
-async def commands(db: Db, target: str | None, limit: int) -> list[CommandRow]:
+async def commands(db: Db, target: str | None = None, limit: int = 100) -> list[CommandRow]:
     """Return commands, newest first."""
     where, values = ("target = $2", [target]) if target is not None else ("true", [])
     rows = await db.fetch(
@@ -132,7 +132,7 @@ async def commands(db: Db, target: str | None, limit: int) -> list[CommandRow]:
     return [command_row(row) for row in rows]
 
 
-async def boots(db: Db, board: str | None, limit: int) -> list[BootRow]:
+async def boots(db: Db, board: str | None = None, limit: int = 100) -> list[BootRow]:
     """Return boots, newest first."""
     where, values = ("boards.id = $2", [board]) if board is not None else ("true", [])
     names = tuple(BootTimes.model_fields)
@@ -149,7 +149,7 @@ async def boots(db: Db, board: str | None, limit: int) -> list[BootRow]:
     ]
 
 
-async def losses(db: Db, limit: int) -> list[LossRow]:
+async def losses(db: Db, limit: int = 100) -> list[LossRow]:
     """Return losses, newest first."""
     rows = await db.fetch(
         "SELECT timestamp, pc.id, stream, first, last, envelopes, records, reason FROM losses"
@@ -160,7 +160,7 @@ async def losses(db: Db, limit: int) -> list[LossRow]:
     return [LossRow(at=at / SECOND, **dict(zip(names, rest, strict=True))) for at, *rest in rows]
 
 
-async def dead_letters(db: Db, limit: int) -> list[DeadLetterRow]:
+async def dead_letters(db: Db, limit: int = 100) -> list[DeadLetterRow]:
     """Return dead letters, newest first."""
     names = ("pc", "stream", "seq", "position", "reason", "payload")
     rows = await db.fetch(
@@ -171,7 +171,7 @@ async def dead_letters(db: Db, limit: int) -> list[DeadLetterRow]:
     return [DeadLetterRow(at=at / SECOND, **dict(zip(names, rest, strict=True))) for at, *rest in rows]
 
 
-async def host_history(db: Db, pc: str, since: int, limit: int) -> list[PcStatsRow]:
+async def host_history(db: Db, pc: str, since: int, limit: int = 10_000) -> list[PcStatsRow]:
     """Return the newest samples, oldest of them first."""
     names = tuple(HOST_COLUMNS)
     rows = await db.fetch(

@@ -32,8 +32,10 @@ _UPDATES = ", ".join(f"{column} = excluded.{column}" for column in ROLLUP_COLUMN
 _OWN = {"5 minutes": "pc_stats_5m_own", "1 hour": "pc_stats_1h_own"}
 """The tables of the rollups that the collector makes, by the length of a rollup."""
 
-SERIES = ("pc_stats", "board_liveness", "relay_states", "events", "boots", "losses")
-"""Raw series with a column ``timestamp``."""
+_SERIES = ("pc_stats", "board_liveness", "relay_states")
+"""What was measured."""
+_AUDIT = ("events", "boots", "losses")
+"""What happened, and who did it; with the commands, whose time has another name."""
 _OF = {
     "test_pcs": ("test_pc", ("pc_stats", "pc_stats_5m_own", "pc_stats_1h_own", "events", "commands")),
     "relays": ("relay", ("relay_states",)),
@@ -118,18 +120,12 @@ async def _confirmed(db: Db, board: int, hour: int) -> int:
 
 
 async def prune(db: Db, before: int, limit: int, hypertables: Collection[str]) -> int:
-    """Delete up to ``limit`` rows of each raw series older than ``before``; return how many went.
+    """Delete up to ``limit`` rows of each measured series older than ``before``; return how many went.
 
     Of ``hypertables`` only chunks that are not compressed lose rows one by one; the others go as a whole.
     The clocks of boots that ended before then go as well, and dead letters.
     """
-    gone = 0
-    for table in SERIES:
-        if table in hypertables:
-            gone += await _prune_chunks(db, table, before, limit)
-        else:
-            gone += await _delete(db, table, "timestamp < $1", before, limit, "ORDER BY timestamp")
-    gone += await _delete(db, "commands", "began_at < $1", before, limit)
+    gone = await _prune(db, _SERIES, before, limit, hypertables)
     gone += await _delete(db, "board_minutes", "hour < $1", before - HOUR, limit)
     await db.execute("DELETE FROM dead_letters WHERE received_at < $1", before)
     await db.execute(
@@ -137,7 +133,29 @@ async def prune(db: Db, before: int, limit: int, hypertables: Collection[str]) -
         " AND boot IS DISTINCT FROM pc.hello ->> 'boot'",
         before,
     )
+    return gone
+
+
+async def prune_audit(db: Db, before: int, limit: int, hypertables: Collection[str]) -> int:
+    """Delete up to ``limit`` commands, events, boots and losses of each kind older than ``before``.
+
+    Return how many went. Tombstones go with them: nothing that carries the number of what was deleted is older.
+    """
+    gone = await _prune(db, _AUDIT, before, limit, hypertables)
+    gone += await _delete(db, "commands", "began_at < $1", before, limit)
     await db.execute("DELETE FROM tombstones WHERE deleted_at < $1", before)
+    return gone
+
+
+async def _prune(
+    db: Db, tables: Collection[str], before: int, limit: int, hypertables: Collection[str]
+) -> int:
+    gone = 0
+    for table in tables:
+        if table in hypertables:
+            gone += await _prune_chunks(db, table, before, limit)
+        else:
+            gone += await _delete(db, table, "timestamp < $1", before, limit, "ORDER BY timestamp")
     return gone
 
 
@@ -159,7 +177,7 @@ async def _prune_chunks(db: Db, table: str, before: int, limit: int) -> int:
 
 
 async def drop_chunks(db: Db, before: int, hypertables: Collection[str]) -> int:
-    """Drop whatever chunk lies before ``before`` as a whole; return how many there were."""
+    """Drop whatever chunk of ``hypertables`` lies before ``before`` as a whole; return how many there were."""
     dropped = 0
     for table in sorted(hypertables):
         dropped += len(

@@ -33,6 +33,9 @@ HOST_COLUMNS: dict[str, tuple[str, float | None]] = {
     "agent_memory_mb": ("agent_memory", _MB),
     "spool_mb": ("spool_bytes", _MB),
     "spool_pending": ("spool_pending", None),
+    "spool_parked": ("spool_parked", None),
+    "spool_oldest_s": ("spool_oldest_s", None),
+    "spool_volatile": ("spool_volatile", None),
 }
 """Column of pc_stats: field of the record, and how many of its bytes make one of the column's unit."""
 

@@ -58,6 +58,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class _ListeningSocket(socket.socket):
+    """Keeps its backlog: asyncio listens again, with the number that it accepts in one go."""
+
+    def listen(self, backlog: int = _BACKLOG, /) -> None:
+        super().listen(max(backlog, _BACKLOG))
+
+
 def listen(http: HttpSettings) -> socket.socket:
     """Return a listening socket on the configured address; raises PortBusy with one sentence."""
     try:
@@ -66,11 +73,11 @@ def listen(http: HttpSettings) -> socket.socket:
         )[0]
     except OSError as error:
         raise PortBusy(f"http.host {http.host} is no address of this machine: {error.strerror}") from error
-    sock = socket.socket(family, kind, protocol)
+    sock = _ListeningSocket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen(_BACKLOG)
+        sock.listen()
     except OSError as error:
         sock.close()
         raise PortBusy(_say(http, error)) from error

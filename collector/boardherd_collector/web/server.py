@@ -18,11 +18,14 @@ from boardherd_collector.stores.base import Store
 from boardherd_collector.web.app import make_app
 from boardherd_collector.web.listen import listen, read_token, url_for
 from boardherd_collector.web.sources import FleetSource, Sources
+from boardherd_collector.web.waiting import bounded_protocol
 
 _DRAIN_S = 1
 """How long requests in flight may take to finish when the server stops."""
 _STOP_S = 3.0
 _MAX_CONNECTIONS = 500
+_ACCEPTED_AT_ONCE = 1
+"""asyncio tries to accept so many in one go, and when the process may open no more files it complains as often."""
 
 log = structlog.get_logger()
 
@@ -66,7 +69,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=bounded_protocol(),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -74,6 +77,7 @@ async def _serve(
             server_header=False,
             proxy_headers=False,
             limit_concurrency=_MAX_CONNECTIONS,
+            backlog=_ACCEPTED_AT_ONCE,
             timeout_graceful_shutdown=_DRAIN_S,
         )
     )

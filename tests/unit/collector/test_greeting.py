@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from boardherd_collector.counters import Counters
 from boardherd_collector.fleet import Fleet
-from boardherd_collector.greeting import MAX_RANGES, Greeter, capped
+from boardherd_collector.greeting import MAX_RANGES, Greeter, Heard, capped
 from boardherd_collector.quota import StreamQuota
-from boardherd_collector.stores.base import Commit, Received, StoreError
+from boardherd_collector.stores.base import Commit, Greeted, Greeting, Received, StoreError
 from boardherd_collector.stores.memory import MemoryStore
-from boardherd_shared.messages import Hello, Range, StreamInfo
+from boardherd_shared.messages import Range, StreamInfo, digest
 from support.telemetry import NOW, SECOND, STREAM, hello, host, lab, loss, received
 
 T = NOW / SECOND
@@ -26,14 +28,24 @@ def on_disk(stream: str = DISK, last: int = 0, *retained: Range) -> StreamInfo:
 
 
 class ForgetfulStore(MemoryStore):
-    """Fails to keep a hello, when told so."""
+    """Fails to keep hellos, or counts what is asked of it."""
 
     deaf = False
 
-    async def hear(self, agent: str, hello: Hello, now: int) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds: list[int] = []
+        self.groups: list[int] = []
+
+    async def greet(self, greetings: Sequence[Greeting]) -> list[Greeted]:
         if self.deaf:
             raise StoreError("connection lost")
-        await super().hear(agent, hello, now)
+        self.rounds.append(len(greetings))
+        return await super().greet(greetings)
+
+    async def commit(self, group: Sequence[Received]) -> Commit:
+        self.groups.append(len(group))
+        return await super().commit(group)
 
 
 class Rig:
@@ -52,7 +64,8 @@ class Rig:
         self, *streams: StreamInfo, agent: str = "pc-01", **other: object
     ) -> dict[str, tuple[Range, ...]]:
         said = hello(agent, streams=streams, **other)  # type: ignore[arg-type]
-        return await self.greeter.answer(agent, said, T)
+        (missing,) = await self.greeter.answer([Heard(agent, said, T)])
+        return missing
 
     async def stored(self, stream: str, *seqs: int, agent: str = "pc-01") -> None:
         await self.store.commit([received(seq, host(), agent=agent, stream=stream) for seq in seqs])
@@ -129,6 +142,33 @@ async def test_losses_of_several_agents_and_times_do_not_get_into_each_others_wa
         await rig.say(on_disk(), StreamInfo(stream=memory, last=2, volatile=True), agent=agent)
         await rig.say(on_disk(), agent=agent)
     assert sorted(stream[0] for stream, *_ in await rig.lost()) == ["1", "2", "3"]
+
+
+async def test_a_round_of_hellos_costs_one_transaction_and_its_losses_another(rig: Rig) -> None:
+    agents = [f"x-{number}" for number in range(20)]
+    for agent in agents:
+        rig.fleet.hello(agent, hello(agent), T, live=True)
+        await rig.say(
+            on_disk(), StreamInfo(stream=digest(agent.encode()), last=2, volatile=True), agent=agent
+        )
+    rig.store.rounds.clear()
+    round_ = [Heard(agent, hello(agent, streams=(on_disk(last=3),)), T) for agent in agents]
+    answers = await rig.greeter.answer(round_)
+    assert answers == [{DISK: ((1, 3),)}] * 20
+    assert (rig.store.rounds, rig.store.groups) == ([20], [20])
+    assert len(await rig.lost()) == 20
+
+
+async def test_a_hello_that_the_database_refuses_is_answered_and_counted(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEC-2, OPS-1."""
+    poison = hello(streams=(on_disk(last=3),)).model_copy(update={"boot": "\ud800"})
+    sound = hello("pc-02", streams=(on_disk("e" * 32, last=1),))
+    answers = await rig.greeter.answer([Heard("pc-01", poison, T), Heard("pc-02", sound, T)])
+    assert answers == [{DISK: ((1, 3),)}, {"e" * 32: ((1, 1),)}]
+    assert rig.counters.rejected == {"hello": 1}
+    assert "the database refuses a hello" in capsys.readouterr().out
 
 
 async def test_what_the_agent_gave_out_and_nobody_has_is_asked_for_too(rig: Rig) -> None:

@@ -14,11 +14,12 @@ from boardherd_collector.envelopes import Rejected
 from boardherd_collector.fleet import Fleet
 from boardherd_collector.greeting import MAX_RANGES, capped
 from boardherd_collector.health import STORE, Health
-from boardherd_collector.ingest import CREDIT, GROUP, MAX_WAITING, Ingest
+from boardherd_collector.ingest import GROUP, HELLOS, MAX_WAITING, Ingest
 from boardherd_collector.quota import STREAMS_A_DAY
-from boardherd_collector.stores.base import Commit, Received, StoreError
+from boardherd_collector.stores.base import Commit, Greeted, Greeting, Received, StoreError
 from boardherd_collector.stores.memory import MemoryStore
-from boardherd_shared.messages import Ack, Resume, Status, StreamInfo, decode
+from boardherd_collector.turns import CREDIT, MIN_WINDOW
+from boardherd_shared.messages import Ack, Resume, Status, StreamInfo, decode, digest
 from boardherd_shared.topics import Topics
 from support.telemetry import NOW, SECOND, STREAM, hello, host, lab, loss, payload
 
@@ -35,12 +36,19 @@ class MoodyStore(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
         self.groups: list[int] = []
+        self.order: list[str] = []
+
+    async def greet(self, greetings: Sequence[Greeting]) -> list[Greeted]:
+        await self.gate.wait()
+        self.order.append(f"{len(greetings)} hellos")
+        return await super().greet(greetings)
 
     async def commit(self, group: Sequence[Received]) -> Commit:
         await self.gate.wait()
         if self.broken:
             raise StoreError("disk is full")
         self.groups.append(len(group))
+        self.order.append("commit")
         result = await super().commit(group)
         if self.fail_after_commit:
             raise StoreError("connection lost during COMMIT")
@@ -70,6 +78,23 @@ class Rig:
 
     def acked(self, agent: str = "pc-01") -> set[int]:
         return {seq for ack in self.acks(agent) for a, b in ack.committed for seq in range(a, b + 1)}
+
+    def hello(self, agent: str, *, last: int = 0) -> None:
+        """Have an agent come online and say that its spool holds ``last`` envelopes, of a stream of its own."""
+        stream = digest(agent.encode())[:32]
+        info = StreamInfo(stream=stream, retained=((1, last),) if last else (), last=last)
+        self.fleet.status(agent, Status(state="online", session="a" * 16, at=T), T)
+        said = hello(agent, streams=(info,), up=600 * SECOND)
+        self.fleet.hello(agent, said, T, live=True)
+        self.ingest.hello(agent, said, T)
+
+    def resumes(self) -> dict[str, Resume]:
+        """Return the newest answer to each agent's hello."""
+        return {
+            topic.split("/")[3]: decode(Resume, body)
+            for topic, body in self.posted
+            if topic.endswith("/resume")
+        }
 
     async def until(self, condition: object) -> None:
         async with asyncio.timeout(10):
@@ -234,11 +259,77 @@ async def test_hellos_are_answered_while_telemetry_keeps_coming(rig: Rig) -> Non
     assert topics.index("boardherd/v1/lab/pc-02/resume") <= 1
 
 
-async def test_the_window_is_shared_by_those_who_are_online(rig: Rig) -> None:
-    assert rig.ingest.window == 32
-    for number in range(100):
-        rig.fleet.status(f"pc-{number}", Status(state="online", session="a" * 16, at=T), T)
-    assert rig.ingest.window * 100 <= CREDIT
+async def test_many_hellos_share_a_transaction_and_telemetry_has_its_turn_between(rig: Rig) -> None:
+    """DEL-5: who was answered first shows fresh data while others are still answered."""
+    rig.store.gate.clear()
+    rig.send(1)
+    await rig.until(lambda: rig.ingest.busy_for)
+    for number in range(2 * HELLOS + 1):
+        rig.hello(f"x-{number}")
+    for seq in range(2, 3 * GROUP):
+        rig.send(seq)
+    rig.store.gate.set()
+    await rig.until(lambda: len(rig.acked()) == 3 * GROUP - 1)
+    hellos, commit = f"{HELLOS} hellos", "commit"
+    assert rig.store.order == [commit, hellos, commit, hellos, commit, "1 hellos", commit]
+    assert len(rig.resumes()) == 2 * HELLOS + 1
+
+
+async def test_a_resume_says_what_the_ledger_holds_after_what_was_acknowledged(rig: Rig) -> None:
+    """DEL-1: what an agent knows to be stored is never asked for again."""
+    rig.hello("pc-01", last=3)
+    stream = digest(b"pc-01")[:32]
+    for seq in (1, 3):
+        rig.send(seq, stream=stream)
+        rig.hello("pc-01", last=3)
+        await rig.until(lambda seq=seq: seq in rig.acked())
+    rig.hello("pc-01", last=3)
+    await rig.until(lambda: rig.resumes()["pc-01"].missing == {stream: ((2, 2),)})
+    known: set[int] = set()
+    for topic, body in rig.posted:
+        if topic.endswith("/ack"):
+            known |= {seq for first, last in decode(Ack, body).committed for seq in range(first, last + 1)}
+        else:
+            wanted = decode(Resume, body).missing[stream]
+            assert not known & {seq for first, last in wanted for seq in range(first, last + 1)}
+
+
+async def test_of_many_agents_with_a_backlog_some_have_their_turn_and_the_others_are_called(rig: Rig) -> None:
+    """DEL-5: together they have no more on its way than a broker queues, and everybody's turn comes."""
+    slots = CREDIT // MIN_WINDOW
+    agents = [f"x-{number}" for number in range(slots + 3)]
+    for agent in agents:
+        rig.hello(agent, last=2)
+    await rig.until(lambda: len(rig.resumes()) == len(agents))
+    granted = [resume.window for resume in rig.resumes().values() if not resume.wait]
+    assert len(granted) == slots
+    waiting = [agent for agent, resume in rig.resumes().items() if resume.wait]
+    assert len(waiting) == 3
+    first = next(agent for agent in agents if agent not in waiting)
+    for seq in (1, 2):
+        rig.send(seq, first, stream=digest(first.encode())[:32])
+    await rig.until(lambda: rig.acks(waiting[0]))
+    (call,) = rig.acks(waiting[0])
+    assert (call.committed, call.wait, call.window) == ((), False, MIN_WINDOW)
+    assert call.stream == digest(waiting[0].encode())[:32]
+    assert rig.acks(waiting[1]) == []
+
+
+async def test_a_failure_of_the_database_ends_all_turns(rig: Rig) -> None:
+    """All agents say hello again, and are given what they ask for then."""
+    for number in range(CREDIT // MIN_WINDOW + 1):
+        rig.hello(f"x-{number}", last=2)
+    await rig.until(lambda: any(resume.wait for resume in rig.resumes().values()))
+    (left,) = [agent for agent, resume in rig.resumes().items() if resume.wait]
+    rig.store.broken = True
+    rig.send(1)
+    await rig.until(lambda: not rig.health.ok(STORE))
+    rig.store.broken = False
+    await rig.until(lambda: rig.renewals)
+    rig.posted.clear()
+    rig.hello(left, last=2)
+    await rig.until(lambda: left in rig.resumes())
+    assert not rig.resumes()[left].wait
 
 
 async def test_the_lag_is_not_negative_when_the_clock_steps_back(rig: Rig) -> None:

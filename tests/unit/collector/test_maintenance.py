@@ -36,6 +36,10 @@ class Worn(MemoryStore):
         self.asked.append("prune")
         return await super().prune(before, limit)
 
+    async def prune_audit(self, before: int, limit: int) -> int:
+        self.asked.append("prune_audit")
+        return await super().prune_audit(before, limit)
+
 
 def healthy() -> Health:
     health = Health()
@@ -56,15 +60,18 @@ async def test_rollups_come_before_retention_and_outlive_what_they_are_made_of()
     await store.commit([received(1, *records)])
     work = upkeep(store, health, now)
     await work.once()
-    assert store.asked == ["roll_up", "roll_up", "prune"]
+    assert store.asked == ["roll_up", "roll_up", "prune", "prune_audit"]
     now[0] += 2 * DAY_S
     await work.once()
     counts = (await store.counts()).rows
-    assert (counts["pc_stats"], counts["events"]) == (1, 0)
+    assert (counts["pc_stats"], counts["events"]) == (1, 1)
     assert [row.samples for row in await store.host_trend("pc-01", 0, "1h")] == [1, 1]
     assert health.components[UPKEEP].ok
     assert "rolled up at" in health.components[UPKEEP].text
-    assert "kept: raw 30 d, five minutes 400 d" in health.components[UPKEEP].text
+    assert "kept: raw 30 d, audit 400 d, five minutes 400 d" in health.components[UPKEEP].text
+    now[0] += 370 * DAY_S
+    await work.once()
+    assert (await store.counts()).rows["events"] == 0
 
 
 async def test_five_minute_rollups_go_with_age_and_hourly_ones_stay() -> None:
@@ -139,6 +146,15 @@ def test_what_ships_keeps_the_order() -> None:
         (
             'retention.five_minutes = "20d"',
             "collector.toml:2 retention.five_minutes: 20 d must not be shorter than retention.raw (30 d)",
+        ),
+        (
+            'retention.audit = "29d"',
+            "collector.toml:2 retention.audit: 29 d must not be shorter than retention.raw (30 d)",
+        ),
+        ("retention.audit = true", "collector.toml:2 retention.audit:"),
+        (
+            'retention.audit = "10m"',
+            "collector.toml:2 retention.audit: should be greater than or equal to 3600",
         ),
         (
             'rollup.spool_age = "40d"\nrollup.window = "50d"\nretention.raw = "60d"',

@@ -16,6 +16,7 @@ from boardherd_collector.stores.sqlite import SqliteStore
 from boardherd_shared.command import State
 from boardherd_shared.messages import HostFacts
 from boardherd_shared.records import Power
+from support.stores import greet
 from support.telemetry import LAB, NOW, SECOND, board, event, hello, host, lab, received, relay, step
 
 
@@ -175,8 +176,8 @@ async def test_an_observed_address_moves_and_says_so(path: Path) -> None:
     facts = HostFacts(hostname="twin", ip_address="10.1.1.1")
     async with SqliteStore(path) as store:
         await store.sync_inventory(lab(), NOW)
-        await store.hear("pc-01", hello("pc-01", host=facts), NOW)
-        await store.hear("pc-02", hello("pc-02", host=facts), NOW)
+        await greet(store, "pc-01", hello("pc-01", host=facts), NOW)
+        await greet(store, "pc-02", hello("pc-02", host=facts), NOW)
         assert [row.text for row in await store.events("pc/pc-02")] == [
             "address 10.1.1.1 moved here from pc-01"
         ]
@@ -256,6 +257,37 @@ async def test_views_tell_what_is_so_now_and_not_what_was(path: Path) -> None:
     ]
 
 
+async def test_a_relay_is_at_fault_only_by_the_word_of_an_agent_that_is_there(path: Path) -> None:
+    """What a silent agent said last of a module says nothing about it, and about its ports neither."""
+    now = round(time.time() * SECOND)
+    statuses = "SELECT relay.status, port.observed, port.is_confirmed FROM relay_overview AS relay"
+    statuses += " JOIN relay_port_overview AS port ON port.relay = relay.id"
+    async with SqliteStore(path) as store:
+        await store.sync_inventory(lab(), now)
+        await store.commit([received(1, relay(now - 2 * SECOND), received_at=now - 2 * SECOND)])
+        assert query(path, statuses) == [("ACTIVE", "on", 1)]
+        await store.commit([received(2, relay(now, Power.UNKNOWN), received_at=now)])
+        assert query(path, statuses) == [("FAULT", "unknown", 1)]
+        query(path, "UPDATE test_pcs SET last_heartbeat_at = ? WHERE id = 'pc-01'", now - 31 * SECOND)
+        assert query(path, statuses) == [("INACTIVE", "unknown", 0)]
+        query(path, "UPDATE test_pcs SET sample_interval_s = 60 WHERE id = 'pc-01'")
+        assert query(path, statuses) == [("FAULT", "unknown", 1)]
+
+
+async def test_an_older_database_knows_the_interval_from_the_hello_that_it_holds(path: Path) -> None:
+    async with SqliteStore(path, migrations()[:7]) as store:
+        await store.sync_inventory(lab(), NOW)
+    for id_, said in (("pc-01", '{"sample_interval_s": 1e300}'), ("pc-02", '{"v": 1}')):
+        query(path, "UPDATE test_pcs SET hello = ? WHERE id = ?", said, id_)
+    async with SqliteStore(path):
+        pass
+    assert query(path, "SELECT id, sample_interval_s FROM test_pcs ORDER BY id") == [
+        ("pc-01", 86400.0),
+        ("pc-02", 10.0),
+    ]
+    assert query(path, "SELECT silent_at FROM pc_silence") == [(None,), (None,)]
+
+
 async def test_drift_is_worked_out_by_the_database(path: Path) -> None:
     records = [
         relay(NOW, Power.OFF, asked=Power.ON),
@@ -278,7 +310,7 @@ async def test_pruned_space_goes_back_to_the_file_system(path: Path) -> None:
             )
         await store._writer.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
         big = size(path)
-        while await store.prune(NOW + 1, 1000):
+        while await store.prune_audit(NOW + 1, 1000):
             pass
         await store._writer.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
         assert size(path) < big / 2

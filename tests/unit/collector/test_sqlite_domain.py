@@ -94,6 +94,7 @@ async def test_rolling_up_and_deleting_never_scan_a_series(path: Path) -> None:
         await store._writer.run(lambda db: db.set_trace_callback(asked.append))
         await store.roll_up(0, 1.0)
         await store.prune(SINCE, 100)
+        await store.prune_audit(SINCE, 100)
         await store.prune_rollups(SINCE, 100)
         await store.forget_deleted(100)
         await store._writer.run(lambda db: db.set_trace_callback(None))
@@ -225,7 +226,7 @@ async def test_a_deleted_pc_takes_its_rows_with_it_and_its_number_to_the_grave(p
             pass
         rows = (await store.counts()).rows
         assert (rows["pc_stats"], rows["events"], rows["commands"]) == (2, 2, 1)
-        await store.prune(round(time.time() * SECOND) + SECOND, 100)
+        await store.prune_audit(round(time.time() * SECOND) + SECOND, 100)
         left = await store._writer.run(lambda db: db.execute("SELECT count(*) FROM tombstones").fetchone())
         assert left == (0,)
 

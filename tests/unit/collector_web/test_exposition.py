@@ -214,6 +214,8 @@ def test_a_port_that_is_not_known_is_neither_on_nor_off() -> None:
     assert of(text, "boardherd_relay_port_on", relay="eth-1", port="3") == [0]
     assert of(text, "boardherd_relay_port_on", relay="eth-1", port="1") == [1]
     assert of(text, "boardherd_relay_port_switches_total", relay="eth-1", port="1") == [12]
+    assert of(text, "boardherd_relay_port_watts", relay="pdu-1", port="12") == [11.5]
+    assert of(text, "boardherd_relay_port_watts", relay="eth-1", port="1") == []
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from boardherd_agent.delivery.database import SpoolDatabase
 from boardherd_agent.delivery.envelopes import Spooled
 from boardherd_agent.delivery.store import Limits, SpoolStore
 from boardherd_shared.messages import Envelope, decode, digest
@@ -18,16 +19,26 @@ from support.delivery import Database, HandClock, event, host
 
 BOUND = 256 * 1024
 NOT_HELD = "the spool no longer holds them"
+FAST_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where syncing costs nothing: this is about order and content, and thousands of files are made."""
+ROWS = (
+    "SELECT envelopes.id, streams.stream, seq, payload FROM envelopes"
+    " JOIN streams ON streams.id = envelopes.stream WHERE envelopes.id > ? ORDER BY envelopes.id"
+)
 WORK_SPACE = 128 * 1024
 """What one operation of this test may add before the bound is looked at again."""
 
 
 class Conservation(RuleBasedStateMachine):
-    """A spool and a database with a lossy line between them, restarts, clones and restored backups."""
+    """A spool and a database with a lossy line between them.
+
+    With restarts, kills, clones, restored backups, damaged files, and a disk that cannot be written for a while.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="boardherd-spool-"))
+        self.scratch = tempfile.TemporaryDirectory(prefix="boardherd-spool-", dir=FAST_DISK)
+        self.directory = Path(self.scratch.name)
         self.clock = HandClock()
         self.machine = 1
         self.spool = self.opened()
@@ -39,9 +50,10 @@ class Conservation(RuleBasedStateMachine):
         self.copy: bytes | None = None
         self.last: dict[str, int] = {}
         self.seen = 0
+        self.seen_in_memory: tuple[SpoolDatabase | None, int] = (None, 0)
 
     def opened(self) -> SpoolStore:
-        limits = Limits(max_bytes=BOUND, max_age_s=3600, ballast_bytes=0)
+        limits = Limits(max_bytes=BOUND, max_age_s=3600, ballast_bytes=0, memory_bytes=BOUND)
         return SpoolStore(
             self.directory, agent="pc-01", clock=self.clock, limits=limits, machine=f"m{self.machine}"
         )
@@ -105,6 +117,30 @@ class Conservation(RuleBasedStateMachine):
         self.spool = self.opened()
 
     @rule()
+    def the_disk_fails(self) -> None:
+        """Have SQLite refuse every change, as on a disk that went read-only; until the next start at most."""
+        self._allow_changes(allowed=False)
+
+    @rule()
+    def the_disk_works_again(self) -> None:
+        self._allow_changes(allowed=True)
+        self.clock.advance(11)
+        self.spool.tidy()
+
+    def _allow_changes(self, *, allowed: bool) -> None:
+        assert self.spool._disk
+        self.spool._disk._db.execute(f"PRAGMA query_only = {not allowed:d}")
+
+    @rule()
+    def kill(self) -> None:
+        """End as after SIGKILL: what is only in memory is gone."""
+        for database in self.spool._databases():
+            database.close()
+        self.spool._lock.release()
+        self.sent.clear()
+        self.spool = self.opened()
+
+    @rule()
     def back_up(self) -> None:
         self.spool.close()
         self.copy = (self.directory / "spool.db").read_bytes()
@@ -137,46 +173,50 @@ class Conservation(RuleBasedStateMachine):
     @invariant()
     def numbers_have_no_gaps(self) -> None:
         """Learn which records each new envelope carries; a number that was skipped or reused shows here."""
-        for row, stream, seq, payload in self._rows(self.seen):
+        memory, seen = self.seen_in_memory
+        if self.spool._memory is not memory:
+            seen = 0
+        seen = self._learn(self.spool._memory, seen)
+        self.seen_in_memory = self.spool._memory, seen
+        self.seen = self._learn(self.spool._disk, self.seen)
+
+    def _learn(self, database: SpoolDatabase | None, seen: int) -> int:
+        rows = database._db.execute(ROWS, (seen,)).fetchall() if database else []
+        for row, stream, seq, payload in rows:
             key = (stream, seq)
-            self.seen = row
-            if key in self.payloads:  # seen before the file was damaged
+            seen = row
+            if key in self.payloads:  # seen before the file was damaged, or in memory
                 assert self.payloads[key] == payload, "a number was given twice"
                 continue
             self.payloads[key] = payload
             assert seq == self.last.get(stream, 0) + 1, "a number was skipped"
             self.contents[key] = [r for r in decode(Envelope, payload).records if not is_loss(r)]
             self.last[stream] = seq
-
-    def _rows(self, after: int) -> list[tuple[int, str, int, bytes]]:
-        assert self.spool._disk
-        return self.spool._disk._db.execute(
-            "SELECT envelopes.id, streams.stream, seq, payload FROM envelopes"
-            " JOIN streams ON streams.id = envelopes.stream WHERE envelopes.id > ? ORDER BY envelopes.id",
-            (after,),
-        ).fetchall()
+        return seen
 
     @invariant()
     def the_bound_holds(self) -> None:
         """DEL-4."""
-        assert self.spool.figures().bytes <= BOUND + WORK_SPACE
+        for database in self.spool._databases():
+            assert database.totals().size <= BOUND + WORK_SPACE
 
     @invariant()
     def the_figures_are_true(self) -> None:
-        assert self.spool._disk
-        rows = self.spool._disk._db.execute("SELECT state, count(*) FROM envelopes GROUP BY state")
-        count = dict(rows.fetchall())
+        count: Counter[str] = Counter()
+        for database in self.spool._databases():
+            rows = database._db.execute("SELECT state, count(*) FROM envelopes GROUP BY state").fetchall()
+            count.update(dict(rows))
         figures = self.spool.figures()
-        assert figures.pending == count.get("pending", 0)
-        assert figures.acknowledged == count.get("acknowledged", 0)
-        assert figures.parked == count.get("parked", 0)
+        assert figures.pending == count["pending"]
+        assert figures.acknowledged == count["acknowledged"]
+        assert figures.parked == count["parked"]
 
     def teardown(self) -> None:
         try:
             self._settle()
         finally:
             self.spool.close()
-            shutil.rmtree(self.directory)
+            self.scratch.cleanup()
 
     def _settle(self) -> None:
         """DEL-1: when all has been sent, each record is stored once or its envelope declared lost, by exact count."""

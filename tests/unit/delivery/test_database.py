@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from boardherd_agent.delivery import eviction
 from boardherd_agent.delivery.database import SpoolDatabase
 from boardherd_agent.delivery.envelopes import Key
 from boardherd_shared.messages import MAX_PAYLOAD, Envelope, decode, digest
@@ -292,3 +293,21 @@ def test_the_connection_is_set_up_for_durability(spool: SpoolDatabase) -> None:
     ask = lambda name: spool._db.execute(f"PRAGMA {name}").fetchone()[0]  # noqa: E731
     assert (ask("journal_mode"), ask("synchronous"), ask("auto_vacuum")) == ("wal", 2, 2)
     assert ask("locking_mode") == "exclusive"
+
+
+def test_what_is_shed_goes_back_to_the_file_system(tmp_path: Path, clock: HandClock) -> None:
+    """DEL-4: all of it, and by way of a log that does not grow with it."""
+    spool = opened(tmp_path, clock)
+    keys = [spool.append("events", [event("a", padding=500)] * 300)[0] for _ in range(40)]
+    spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    assert (tmp_path / "spool.db").stat().st_size > 6 * MIB
+    spool.acknowledge(keys[:20])
+    spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    spool._db.execute("PRAGMA wal_autocheckpoint = 0")
+    with spool._transaction():
+        eviction.delete(spool._db, eviction.acknowledged(spool._db))
+    assert (tmp_path / "spool.db-wal").stat().st_size < MIB, "deleted pages are not written once more"
+    spool.acknowledge(keys)
+    spool.shed()
+    assert (tmp_path / "spool.db").stat().st_size < MIB // 2
+    spool.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -46,20 +48,33 @@ def everything(directory: Path) -> Database:
     return database
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
+@contextlib.contextmanager
+def mounted(place: Path, megabytes: int) -> Iterator[Path]:
+    """Have a file system of a few MiB inside the block."""
     if os.geteuid() != 0 or sys.platform != "linux":
         pytest.skip("only root on Linux can mount a tmpfs to fill")
-    place = tmp_path / "disk"
     place.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", place], check=False, capture_output=True
     )
     if done.returncode:
         pytest.skip(f"cannot mount a tmpfs here: {done.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that the log of a spool alone can fill."""
+    with mounted(tmp_path / "disk", 4) as place:
+        yield place
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a spool, its log and its ballast."""
+    with mounted(tmp_path / "disk", 24) as place:
+        yield place
 
 
 def test_a_second_agent_is_refused_in_words(tmp_path: Path) -> None:
@@ -240,6 +255,67 @@ def test_a_damaged_tally_is_passed_over(tmp_path: Path, note: bytes) -> None:
     assert tally.read_bytes() == right
 
 
+@pytest.mark.parametrize("what", ["the file", "the directory", "another file in its place"])
+def test_a_file_that_is_taken_away_while_in_use_is_begun_anew(tmp_path: Path, what: str) -> None:
+    """DEL-1: it can be read as long as it is open, and is carried over before anything is written to it."""
+    place = tmp_path / "spool"
+    spool = opened(place)
+    database = Database()
+    for n in range(20):
+        spool.append("events", [event(f"t{n}", padding=300)])
+    first = spool.oldest(())
+    assert first
+    database.take(first.payload)
+    spool.acknowledge([first.key])
+    match what:
+        case "the file":
+            (place / "spool.db").unlink()
+        case "the directory":
+            shutil.rmtree(place)
+        case _:
+            shutil.copy(place / "spool.db", tmp_path / "copy")
+            (tmp_path / "copy").rename(place / "spool.db")
+    spool.append("events", [event("after")])
+    assert not spool.figures().volatile
+    with pytest.raises(SpoolBusyError):
+        opened(place)
+    for name in ("spool.db", "spool.db-wal", "spool.tally"):  # as a kill would leave it
+        (tmp_path / "killed").mkdir(exist_ok=True)
+        shutil.copy(place / name, tmp_path / "killed")
+    spool.close()
+    again = opened(tmp_path / "killed")
+    hello(again, database)
+    drain(again, database)
+    assert database.tags() == {f"t{n}": 1 for n in range(20)} | {"after": 1}
+    assert database.learned() == []
+    assert any(b"was taken away while in use" in payload for payload in database.stored.values())
+    again.close()
+
+
+def test_a_directory_that_is_taken_away_and_cannot_be_made_again(tmp_path: Path) -> None:
+    """DEL-1, OPS-1: records go to memory and it is said, and they are home when there is a place again."""
+    place, clock = tmp_path / "deeper" / "spool", HandClock()
+    spool = opened(place, clock)
+    spool.append("events", [event("before")])
+    shutil.rmtree(tmp_path / "deeper")
+    (tmp_path / "deeper").write_text("in the way")
+    spool.append("events", [event("meanwhile")])
+    assert spool.figures().volatile
+    assert "Not a directory" in spool.figures().trouble
+    (tmp_path / "deeper").unlink()
+    clock.advance(11)
+    spool.append("events", [event("after")])
+    assert not spool.figures().volatile
+    spool.close()
+    database = Database()
+    spool = opened(place, clock)
+    hello(spool, database)
+    drain(spool, database)
+    assert database.tags() == {"before": 1, "meanwhile": 1, "after": 1}
+    assert database.learned() == []
+    spool.close()
+
+
 WRONG = [
     "UPDATE streams SET stream = CAST(x'ff00' AS TEXT)",
     "UPDATE streams SET last = 'x'",
@@ -352,17 +428,32 @@ def test_a_read_only_disk_is_survived_and_left_for_the_disk_when_it_is_back(tiny
     subprocess.run(["mount", "-o", "remount,rw", tiny_disk], check=True)
     clock.advance(60)
     spool.tidy()
+    assert [info.volatile for info in spool.describe()] == [False, False], "what was in memory is on the disk"
     spool.append("events", [event("after")])
     assert not spool.figures().volatile
-    assert [info.volatile for info in spool.describe()] == [False, True]
     database = Database()
     drain(spool, database)
     assert database.tags() == {"before": 1, "meanwhile": 1, "after": 1}
-    spool.tidy()
-    assert [info.volatile for info in spool.describe()] == [False], "the drained stand-in is gone"
     assert spool.accepted() == {"event": 2 + 2}, "in memory, and back again, was reported"
     assert sum(b"kept in memory" in payload for payload in database.stored.values()) == 1
     spool.close()
+
+
+def fill(filler: Path) -> None:
+    """Take all that is left of a disk."""
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def fill_until_in_memory(spool: SpoolStore, filler: Path, accepted: int) -> int:
+    """Fill the disk and go on writing until records are in memory; return how many there are then."""
+    fill(filler)
+    while not spool.figures().volatile:
+        spool.append("events", [event(f"t{accepted}", padding=500)])
+        accepted += 1
+        assert accepted < 20_000, "the disk is never full"
+    return accepted
 
 
 def test_a_disk_filled_by_somebody_else(tiny_disk: Path) -> None:
@@ -375,16 +466,7 @@ def test_a_disk_filled_by_somebody_else(tiny_disk: Path) -> None:
         spool.append("events", [event(f"t{n}", padding=500)])
         accepted += 1
     filler = tiny_disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            pass
-    while not spool.figures().volatile:
-        spool.append("events", [event(f"t{accepted}", padding=500)])
-        accepted += 1
-        assert accepted < 20_000, "the disk is never full"
+    accepted = fill_until_in_memory(spool, filler, accepted)
     assert (tiny_disk / "spool" / "spool.ballast").exists(), "the reserve is for draining"
     for _ in range(10):
         spool.append("events", [event(f"t{accepted}")])
@@ -405,6 +487,60 @@ def test_a_disk_filled_by_somebody_else(tiny_disk: Path) -> None:
     assert database.tags() == {f"t{n}": 1 for n in range(accepted)}
     spool.tidy()
     assert (tiny_disk / "spool" / "spool.ballast").exists()
+    spool.close()
+
+
+def test_a_start_on_a_full_disk_uses_the_reserve_to_drain_and_gets_back_by_that(small_disk: Path) -> None:
+    """DEL-1: what is acknowledged makes room, so that the disk can be written again without anybody's help."""
+    place = small_disk / "spool"
+    limits = Limits(max_bytes=16 * MIB, ballast_bytes=5 * MIB)
+    spool = opened(place, limits=limits)
+    for n in range(0, 14_000, 100):
+        spool.append("events", [event(f"t{m}", padding=500) for m in range(n, n + 100)])
+    spool.close()
+    assert (place / "spool.ballast").exists()
+    fill(small_disk / "filler")
+    clock = HandClock()
+    spool = opened(place, clock, limits)
+    assert (spool.figures().pending, spool.figures().volatile) == (140, True)
+    assert not (place / "spool.ballast").exists()
+    spool.append("events", [event("meanwhile")])
+    database = Database()
+    drain(spool, database)
+    clock.advance(60)
+    spool.tidy()
+    assert (place / "spool.ballast").exists()
+    spool.append("events", [event("after")])
+    assert not spool.figures().volatile
+    drain(spool, database)
+    assert database.tags() == {f"t{n}": 1 for n in range(14_000)} | {"meanwhile": 1, "after": 1}
+    spool.close()
+
+
+def test_a_stop_on_a_full_disk_saves_what_the_reserve_has_room_for(small_disk: Path) -> None:
+    """DEL-1: what goes from memory to the disk is stored, the rest is declared lost, by exact count."""
+    place = small_disk / "spool"
+    limits = Limits(max_bytes=16 * MIB, ballast_bytes=2 * MIB)
+    spool = opened(place, limits=limits)
+    written = fill_until_in_memory(spool, small_disk / "filler", 0)
+    total = written + 3000
+    for n in range(written, total):
+        spool.append("events", [event(f"t{n}", padding=500)])
+    spool.close()
+    assert (place / "spool.ballast").stat().st_size == 2 * MIB // 8, "enough to open the spool again"
+    (small_disk / "filler").unlink()
+    database = Database()
+    spool = opened(place, limits=limits)
+    drain(spool, database)
+    tags = database.tags()
+    saved = sum(tags[f"t{n}"] for n in range(written, total))
+    assert 200 < saved < 2500
+    assert all(tags[f"t{n}"] == 1 for n in range(written - 1)), "what was on the disk stays there"
+    assert {o.reason for o in database.learned()} == {"there was no room on the disk"}
+    # One of those lost is the spool's own, that records are kept in memory.
+    assert sum(o.records for o in database.learned()) == total + 1 - tags.total()
+    hello(spool, database)
+    assert [database.missing(info) for info in spool.describe()] == [[], []]
     spool.close()
 
 

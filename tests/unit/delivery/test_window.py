@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from boardherd_agent.delivery.envelopes import Key
-from boardherd_agent.delivery.window import MAX_STRIKES, RESEND_AFTER_S, Window
+from boardherd_agent.delivery.window import MAX_STRIKES, PRESENT, RESEND_AFTER_S, Window
 
 
 def key(seq: int) -> Key:
@@ -25,6 +25,41 @@ def test_one_slot_is_for_the_newest_and_the_others_for_the_backlog() -> None:
     assert window.lane() is None
     window.acknowledged([key(9)], 1)
     assert window.lane() == "newest"
+
+
+def test_while_the_backlog_waits_only_what_is_new_goes_one_at_a_time() -> None:
+    """DEL-5: fresh data flows, whatever the backlogs of others take."""
+    window = Window()
+    window.begin({"s": 50})
+    window.grant(1, wait=True)
+    assert [window.admits(key(seq)) for seq in (1, 50 - PRESENT, 51 - PRESENT, 50, 51)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert window.admits(Key("a stream begun since", 1))
+    assert window.lane() == "newest"
+    window.sent(key(51), "newest", 0)
+    assert window.lane() is None
+    window.acknowledged([key(51)], 1)
+    assert window.lane() == "newest"
+
+
+def test_having_to_wait_calls_nothing_back_and_frees_the_slot_of_the_newest() -> None:
+    window = Window()
+    window.begin({"s": 50})
+    window.grant(3)
+    for seq, lane in ((50, "newest"), (1, "backlog"), (2, "backlog")):
+        window.sent(key(seq), lane, 0)  # type: ignore[arg-type]
+    window.grant(1, wait=True)
+    assert len(window.flying) == 3
+    assert window.overdue(RESEND_AFTER_S) == key(50)
+    window.acknowledged([key(50)], 1)
+    assert window.lane() == "newest"
+    window.grant(3)
+    assert window.admits(key(3))
 
 
 def test_with_a_window_of_one_they_take_turns() -> None:
@@ -94,6 +129,8 @@ class Sending(RuleBasedStateMachine):
         super().__init__()
         self.window = Window()
         self.granted = 1
+        self.wait = False
+        self.old = 0
         self.pending: set[int] = set()
         self.acknowledged: set[int] = set()
         self.on_the_wire: list[int] = []
@@ -105,10 +142,10 @@ class Sending(RuleBasedStateMachine):
         self.pending |= set(range(self.made + 1, self.made + count + 1))
         self.made += count
 
-    @rule(size=st.integers(1, 6))
-    def grant(self, size: int) -> None:
-        self.granted = size
-        self.window.grant(size)
+    @rule(size=st.integers(1, 6), wait=st.booleans())
+    def grant(self, size: int, wait: bool) -> None:
+        self.granted, self.wait = size, wait
+        self.window.grant(size, wait=wait)
 
     @rule()
     def send(self) -> None:
@@ -121,8 +158,14 @@ class Sending(RuleBasedStateMachine):
         lane = self.window.lane()
         free = sorted(self.pending - {k.seq for k in self.window.flying})
         if lane and free:
-            assert before < self.granted
             seq = free[-1] if lane == "newest" else free[0]
+            if not self.window.admits(key(seq)):
+                return
+            if self.wait:
+                assert seq > self.old - PRESENT, "the backlog has to wait"
+                assert lane == "newest"
+            else:
+                assert before < self.granted
             self.window.sent(key(seq), lane, self.now)
             self._put(seq)
 
@@ -140,13 +183,14 @@ class Sending(RuleBasedStateMachine):
             self.window.acknowledged([key(seq)], self.now)
 
     @rule(seconds=st.floats(0, 30))
-    def wait(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
     @rule()
     def reconnect(self) -> None:
         self.window.reset()
-        self.granted = 1
+        self.window.begin({"s": self.made})
+        self.granted, self.wait, self.old = 1, False, self.made
         self.on_the_wire.clear()
 
     @invariant()
@@ -154,7 +198,8 @@ class Sending(RuleBasedStateMachine):
         assert not {k.seq for k in self.window.flying} & self.acknowledged
 
     def teardown(self) -> None:
-        """DEL-1: with a collector that answers, everything is sent in the end."""
+        """DEL-1: with a collector that answers and gives a turn, everything is sent in the end."""
+        self.grant(1, wait=False)
         for _ in range(20 * (self.made + 1)):
             self.now += self.window.resend_after
             self.send()

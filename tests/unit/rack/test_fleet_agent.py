@@ -25,14 +25,22 @@ class Bench:
             self.resume(window)
 
     def resume(
-        self, window: int = 2, session: str = SESSION, missing: tuple[tuple[int, int], ...] = ()
+        self,
+        window: int = 2,
+        session: str = SESSION,
+        missing: tuple[tuple[int, int], ...] = (),
+        *,
+        wait: bool = False,
     ) -> None:
         lacking = {self.agent.stream: missing or ((1, 10**6),)}
-        body = Resume(v=1, session=session, missing=lacking, window=window, server_time=0.0)
+        body = Resume(v=1, session=session, missing=lacking, window=window, wait=wait, server_time=0.0)
         self.agent.on_resume(encode(body), self.now)
 
-    def ack(self, *ranges: tuple[int, int], stream: str | None = None, window: int = 2) -> None:
-        body = Ack(v=1, stream=stream or self.agent.stream, committed=ranges, window=window, server_time=0.0)
+    def ack(
+        self, *ranges: tuple[int, int], stream: str | None = None, window: int = 2, wait: bool = False
+    ) -> None:
+        stream = stream or self.agent.stream
+        body = Ack(v=1, stream=stream, committed=ranges, window=window, wait=wait, server_time=0.0)
         self.agent.on_ack(encode(body), self.now)
 
     def send(self) -> list[int]:
@@ -60,6 +68,25 @@ def test_hello_names_what_is_retained() -> None:
     bench.ack((BACKLOG, BACKLOG))
     assert bench.agent.hello(bench.now).streams[0].retained == ((2, BACKLOG - 1),)
     assert bench.agent.hello(bench.now).streams[0].last == BACKLOG
+
+
+def test_while_the_backlog_waits_only_what_is_new_is_sent() -> None:
+    """DEL-5."""
+    bench = Bench(window=None)
+    bench.resume(1, wait=True)
+    sent = []
+    for _ in range(BACKLOG):
+        now = bench.send()
+        sent += now
+        bench.ack(*((seq, seq) for seq in now), wait=True)
+    assert sent == [10, 9, 8]
+    bench.agent.measure(bench.now)
+    bench.agent.measure(bench.now)
+    assert bench.send() == [12]
+    bench.ack((12, 12), wait=True)
+    assert bench.send() == [11]
+    bench.ack((11, 11), window=3)
+    assert bench.send() == [7, 1, 2]
 
 
 def test_the_newest_has_a_slot_of_its_own_and_the_rest_goes_oldest_first() -> None:

@@ -98,6 +98,16 @@ def test_a_sampler_fails_alone_and_is_logged_once_per_change() -> None:
     assert [entry["event"] for entry in logs] == ["cannot be measured", "can be measured again"]
 
 
+def test_a_mistake_of_our_own_is_no_fault_of_the_system() -> None:
+    """A name that is spelt wrong must end the process, and not look like a sensor that is not there."""
+
+    def misspelt() -> dict[str, float | int]:
+        return {"cpu_percent": SimpleNamespace(total=1).totl}
+
+    with pytest.raises(AttributeError, match="totl"):
+        HostSampler(FakeClock(), 10, samplers={"cpu": misspelt}).sample()
+
+
 async def test_the_pace_is_steady_and_has_no_burst_after_a_stall() -> None:
     clock, slept, records = FakeClock(), list[float](), list[HostRecord]()
     costs = iter([0.5, 25.0, 0.5, 0.5])

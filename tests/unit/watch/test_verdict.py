@@ -71,6 +71,7 @@ class Case:
     verdict: Verdict
     blame: Blame = Blame.NOBODY
     says: str = ""
+    not_said: str = ""
     probes: tuple[str, ...] = ("ping", "ssh")
     switched: bool = True
     console: bool = True
@@ -138,8 +139,28 @@ TABLE = [
     Case("panic, yet it answers later", [*LONG_ON, OPEN, sign(Stage.PANIC, 3, PANIC), *alive(5)], 10,
          V.DEGRADED, B.BOARD, "yet the console shows"),
     Case("panic of a life before", [*ON, OPEN, sign(Stage.PANIC, 5, PANIC), *alive(20)], 21, V.ALIVE),
-    Case("restarted by itself", [*LONG_ON, OPEN, *alive(5), sign(Stage.UBOOT, 8)], 10, V.BOOTING,
-         says="restarted by itself"),
+    Case("restarted though its power stayed on", [*LONG_ON, OPEN, *alive(5), sign(Stage.UBOOT, 8)], 10, V.BOOTING,
+         says="restarted without a power cycle, U-Boot seen"),
+    Case("restarted, and one probe answers again", [*LONG_ON, OPEN, *alive(5), sign(Stage.UBOOT, 8), yes("ping", 20)],
+         21, V.BOOTING, says="restarted without a power cycle, U-Boot seen on the console, waiting for ssh"),
+    Case("restarted, the relay was away", [*LONG_ON, power(Power.UNKNOWN, 6), OPEN, *alive(5), sign(Stage.UBOOT, 8)],
+         10, V.BOOTING, says="restarted, U-Boot seen"),
+    Case("restarted, no relay", [OPEN, *alive(5), sign(Stage.UBOOT, 8)], 10, V.BOOTING,
+         says="restarted, U-Boot seen", switched=False),
+    Case("restarted in the middle of its boot", [*ON, OPEN, sign(Stage.KERNEL, 20), sign(Stage.SPL, 30)], 31,
+         V.BOOTING, says="restarted without a power cycle, SPL seen"),
+    Case("restarted after a panic", [*LONG_ON, OPEN, sign(Stage.PANIC, 5, PANIC), sign(Stage.SPL, 9)], 10,
+         V.BOOTING, says="restarted without a power cycle, SPL seen"),
+    Case("console alone: restarted", [*LONG_ON, OPEN, sign(Stage.LOGIN, 5), sign(Stage.UBOOT, 9)], 10,
+         V.BOOTING, says="restarted without a power cycle, U-Boot seen", probes=ALONE),
+    Case("boots when the agent begins to look", [*LONG_ON, OPEN, sign(Stage.SPL, 6), sign(Stage.UBOOT, 8)], 10,
+         V.BOOTING, says="U-Boot seen", not_said="restarted"),
+    Case("boots when the agent begins to look, silent so far", [*LONG_ON, OPEN, *silent(5, 6), sign(Stage.KERNEL, 8)],
+         10, V.BOOTING, says="kernel seen", not_said="restarted"),
+    Case("boots slowly, the kernel comes late", [*ON, OPEN, sign(Stage.UBOOT_PROMPT, 15), sign(Stage.KERNEL, 150)],
+         151, V.BOOTING, says="kernel seen", not_said="restarted"),
+    Case("answered before we cycled it", [power(Power.ON, 1), *alive(5), power(Power.OFF, 6), *ON[1:], OPEN,
+         sign(Stage.UBOOT, 12)], 13, V.BOOTING, says="U-Boot seen", not_said="restarted"),
     Case("silence has last words", [*LONG_ON, OPEN, Heard(at(3), "rcu: stall on CPU"), *silent(5, 15)],
          20, V.SILENT, B.BOARD, 'last words "rcu: stall on CPU"'),
     Case("the console talks, the network does not", [*LONG_ON, OPEN, *silent(5, 15), Heard(at(17), "# ")],
@@ -180,6 +201,7 @@ def test_the_table(case: Case) -> None:
     judgement = judge(evidence_of(case, case.items), at(case.now), RULES)
     assert (judgement.verdict, judgement.blame) == (case.verdict, case.blame), judgement.reason
     assert case.says in judgement.reason
+    assert not case.not_said or case.not_said not in judgement.reason
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.title)

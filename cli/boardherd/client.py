@@ -10,26 +10,28 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 from boardherd.api import Api, ApiAway, Value
-from boardherd.exit_codes import Exit, Failure, Silence
+from boardherd.exit_codes import Exit, Failure
+from boardherd.following import Letter, follow, letter
 from boardherd.retained import WATCHED, Change, Retained
 from boardherd.settings import Settings
 from boardherd.targets import Target
 from boardherd_shared.command import Command, CommandStep
 from boardherd_shared.ids import new_command_id
 from boardherd_shared.link import Incoming, Link, LinkDown, Session
-from boardherd_shared.messages import ProtocolError, Status, decode, encode
+from boardherd_shared.messages import BoardState, ProtocolError, Status, decode, encode
 from boardherd_shared.topics import ROOT, Address, Kind, Topics, parse
 from boardherd_shared.views import FleetView
 
 _QUIET_S = 0.4
 """Retained messages follow a subscription at once; when nothing has come for this long, that was all."""
 _COLLECT_S = 5.0
-_SLACK_S = 60.0
-"""How much longer than the times of the command itself an agent may be silent between two steps."""
+
+Sighted = Callable[[BoardState], None]
+"""Is told what an agent says of a board."""
 
 
 class Client:
@@ -71,24 +73,41 @@ class Client:
             f"the collector at {self._api.url} does not answer ({away}), and it alone has history",
         )
 
-    async def send(self, command: Command, target: Target) -> AsyncGenerator[CommandStep]:
+    async def send(
+        self, command: Command, target: Target, sighted: Sighted | None = None
+    ) -> AsyncGenerator[CommandStep]:
         """Send ``command`` to ``target`` and yield each step of its life once; the last one is final.
 
         The command is valid for as long as an answer is waited for, so that nothing happens after the caller
-        has been told that nobody answered. Raises Silence when nobody answers, Failure when the broker or an
-        agent at work is lost.
+        has been told that nobody answered. ``sighted`` is told meanwhile what the agent says of the board.
+        Raises Silence when nobody answers, Failure when the broker or an agent at work is lost.
         """
-        command = self._complete(command, target)
+        command = complete(command, target, self.settings.timeout)
         topics = Topics(target.site)
+        also = [topics.filter(Kind.RESULT, id=str(command.id))]
+        if sighted and target.board:
+            also.append(topics.build(Kind.BOARD_STATE, agent=target.pc, board=target.board))
+        sent = letter(command, encode(command), self.settings.timeout, self._command_topic(topics, target))
+        async with contextlib.aclosing(self.converse(target.site, sent, also, sighted)) as steps:
+            async for step in steps:
+                yield step
+
+    async def converse(
+        self, site: str, sent: Letter, also: Sequence[str] = (), sighted: Sighted | None = None
+    ) -> AsyncGenerator[CommandStep]:
+        """Publish a command and yield each step of its life once, as replies and on the topics ``also``.
+
+        Raises Silence when nobody answers, Failure when the broker or who answers is lost.
+        """
         async with self._session() as session:
-            reply = topics.build(Kind.REPLY, operator=self.settings.operator)
-            await session.subscribe(reply, topics.filter(Kind.RESULT, id=str(command.id)))
-            topic = self._command_topic(topics, target)
+            reply = Topics(site).build(Kind.REPLY, operator=self.settings.operator)
+            await session.subscribe(reply, *also)
             try:
-                await session.publish(topic, encode(command), expiry_s=command.valid_for)
+                await session.publish(sent.topic, sent.payload, expiry_s=sent.timeout)
             except LinkDown as down:  # the command may have arrived all the same
-                raise _lost(command, down) from down
-            async with contextlib.aclosing(self._steps(session, command)) as steps:
+                raise _lost(sent, down) from down
+            arriving = _steps(session.messages(), sent, sighted)
+            async with contextlib.aclosing(arriving), contextlib.aclosing(follow(arriving, sent)) as steps:
                 async for step in steps:
                     yield step
 
@@ -142,59 +161,11 @@ class Client:
             f"the broker {broker} serves several sites ({', '.join(found)}); choose one with --site",
         )
 
-    def _complete(self, command: Command, target: Target) -> Command:
-        now = time.time()
-        return command.model_copy(
-            update={
-                "id": command.id or new_command_id(),
-                "board": target.board,
-                "relay": target.relay,
-                "port": target.port,
-                "sent_at": now,
-                "valid_for": command.valid_for or self.settings.timeout,
-            }
-        )
-
     def _command_topic(self, topics: Topics, target: Target) -> str:
         operator = self.settings.operator
         if target.board is not None:
             return topics.build(Kind.BOARD_COMMAND, board=target.board, operator=operator)
         return topics.build(Kind.COMMAND, agent=target.pc, operator=operator)
-
-    async def _steps(self, session: Session, command: Command) -> AsyncGenerator[CommandStep]:
-        """Yield the steps of ``command`` as they arrive, each once although it comes on two topics."""
-        seen: list[CommandStep] = []
-        patience = self.settings.timeout
-        messages = session.messages()
-        while not (seen and seen[-1].final):
-            deadline = time.monotonic() + patience
-            step = await self._next_step(messages, command, deadline, seen)
-            seen.append(step)
-            patience = self.settings.timeout + (command.off_time or 0) + (command.wait_alive or 0) + _SLACK_S
-            yield step
-
-    async def _next_step(
-        self, messages: AsyncIterator[Incoming], command: Command, deadline: float, seen: list[CommandStep]
-    ) -> CommandStep:
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                async for message in messages:
-                    step = _step_of(message, str(command.id))
-                    if step and step not in seen:
-                        return step
-        except TimeoutError as error:
-            raise self._silence(command, seen) from error
-        except LinkDown as down:
-            raise _lost(command, down) from down
-        raise AssertionError("the stream of messages never ends by itself")
-
-    def _silence(self, command: Command, seen: list[CommandStep]) -> Failure:
-        if not seen:
-            valid = "and the command is no longer valid"
-            return Silence(f"nobody answered within {self.settings.timeout:g} s, {valid}")
-        return Failure(
-            Exit.UNREACHABLE, f"{seen[-1].agent} began and then fell silent; {_ask_again(command)}"
-        )
 
     def _link(self) -> Link:
         return Link(self.settings.broker, name=f"cli-{self.settings.operator}")
@@ -242,6 +213,31 @@ def _speaker(message: Incoming) -> Address | None:
     return address
 
 
+async def _steps(
+    messages: AsyncIterator[Incoming], sent: Letter, sighted: Sighted | None
+) -> AsyncGenerator[CommandStep]:
+    """Yield the steps among ``messages`` that belong to the command, and hand on what is said of its board."""
+    try:
+        async for message in messages:
+            if step := _step_of(message, sent.id):
+                yield step
+            elif sighted and (state := _state_of(message)):
+                sighted(state)
+    except LinkDown as down:
+        raise _lost(sent, down) from down
+
+
+def _state_of(message: Incoming) -> BoardState | None:
+    """Return what is said of a board in ``message``, if that is what it is about."""
+    address = parse(message.topic)
+    if address is None or address.kind is not Kind.BOARD_STATE:
+        return None
+    try:
+        return decode(BoardState, message.payload)
+    except ProtocolError:
+        return None
+
+
 def _step_of(message: Incoming, command_id: str) -> CommandStep | None:
     """Return the step in ``message`` if it belongs to the command; replies carry those of others too."""
     if message.retain:
@@ -258,10 +254,20 @@ def _plain(down: LinkDown) -> str:
     return re.sub(r"^\[Errno -?\d+\] ", "", str(down)).lower()
 
 
-def _lost(command: Command, down: LinkDown) -> Failure:
+def _lost(sent: Letter, down: LinkDown) -> Failure:
     why = f"the connection to the broker was lost while waiting ({_plain(down)})"
-    return Failure(Exit.UNREACHABLE, f"{why}; {_ask_again(command)}")
+    return Failure(Exit.UNREACHABLE, f"{why}; learn the outcome with the same command and --id {sent.id}")
 
 
-def _ask_again(command: Command) -> str:
-    return f"learn the outcome with the same command and --id {command.id}"
+def complete(command: Command, target: Target, timeout: float) -> Command:
+    """Return ``command`` with an id, its target, and valid for ``timeout`` seconds from now."""
+    return command.model_copy(
+        update={
+            "id": command.id or new_command_id(),
+            "board": target.board,
+            "relay": target.relay,
+            "port": target.port,
+            "sent_at": time.time(),
+            "valid_for": command.valid_for or timeout,
+        }
+    )

@@ -59,6 +59,8 @@ def exit_of(step: CommandStep) -> Exit:
             return Exit.DONE
         case "refused" | "expired":
             return Exit.REFUSED
+        case "unanswered":
+            return Exit.UNREACHABLE
         case "failed" if step.phase == "waiting" and step.observed == "on":
             return Exit.NO_BOOT
         case _:

@@ -101,7 +101,7 @@ class Child:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *_tied_to_us(),
+                *tied_to_us(),
                 sys.executable,
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -137,7 +137,7 @@ class Child:
         return lines[-1] if lines else "it said nothing"
 
 
-def _tied_to_us() -> list[str]:
+def tied_to_us() -> list[str]:
     """Return the words before a command that make it end when this process dies, where the system can do that."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

@@ -1,4 +1,4 @@
-"""A command's life, shown while it happens; only where a person looks at a terminal."""
+"""A command's life, shown while it happens: live on a terminal, as plain lines where somebody wants them."""
 
 from __future__ import annotations
 
@@ -6,63 +6,84 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
+from boardherd.course import Course, Line
 from boardherd.output import STYLES, console
 from boardherd.printable import printable
-from boardherd_shared.command import CommandStep, State
+from boardherd_shared.command import CommandStep
+from boardherd_shared.messages import BoardState
 
 if TYPE_CHECKING:
+    from rich.progress import Task
     from rich.text import Text
 
-Show = Callable[[CommandStep], None]
 
-_TONE = {
-    State.SUCCEEDED: "good",
-    State.FAILED: "bad",
-    State.INTERRUPTED: "bad",
-    State.REFUSED: "warn",
-    State.EXPIRED: "warn",
-}
+@dataclass(frozen=True)
+class Follower:
+    """Shows the steps of one command, and what its agent says of the board meanwhile."""
+
+    course: Course
+    say: Callable[[Line], None]
+    began: float
+
+    def step(self, step: CommandStep) -> None:
+        """Show a step; the last one is left to whoever prints the result."""
+        if line := self.course.take(step, self._elapsed()):
+            self.say(line)
+
+    def sight(self, state: BoardState) -> None:
+        """Show what is new about the board."""
+        for line in self.course.sight(state, self._elapsed()):
+            self.say(line)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.began
 
 
 @contextlib.contextmanager
-def follower(title: str) -> Iterator[Show]:
-    """Yield a function that shows one step: a line on the terminal's standard error, or nothing elsewhere."""
+def follower(title: str, *, lines: bool = False) -> Iterator[Follower]:
+    """Yield what shows a command on standard error: live on a terminal, else plain ``lines`` or nothing."""
+    course, began = Course(title), time.monotonic()
     if not sys.stderr.isatty():
-        yield _say_nothing
+        yield Follower(course, _say if lines else _say_nothing, began)
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(style="dim"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    began = time.monotonic()
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
-        spinning = progress.add_task(f"{title}: sent, waiting for an answer", total=None)
-
-        def show(step: CommandStep) -> None:
-            if step.final:
-                return  # the sentence that ends it all is printed as the result
-            progress.console.print(_line(step, time.monotonic() - began), soft_wrap=True)
-            progress.update(spinning, description=printable(step.text))
-
-        yield show
-
-
-def _say_nothing(step: CommandStep) -> None:
-    del step
-
-
-def _line(step: CommandStep, after: float) -> Text:
-    """Return ``  5.1 s  dwell     off, waiting 5 s`` with its colours."""
+    from rich.progress import Progress, ProgressColumn, SpinnerColumn, TimeElapsedColumn
     from rich.text import Text
 
-    word = step.phase or step.state.value
+    class Present(ProgressColumn):
+        """What goes on, counted down ten times a second."""
+
+        max_refresh = 0.1
+
+        def render(self, task: Task) -> Text:
+            """Return the words of this moment."""
+            del task
+            words = printable(course.present(time.monotonic() - began))
+            return Text(words, no_wrap=True, overflow="ellipsis")
+
+    columns = (SpinnerColumn(style="dim"), TimeElapsedColumn(), Present())
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        progress.add_task(title, total=None)
+        yield Follower(course, lambda line: progress.console.print(_coloured(line), soft_wrap=True), began)
+
+
+def _say_nothing(line: Line) -> None:
+    del line
+
+
+def _say(line: Line) -> None:
+    click.echo(printable(str(line)), err=True)
+
+
+def _coloured(line: Line) -> Text:
+    from rich.text import Text
+
     return Text.assemble(
-        (f"{after:6.1f} s  ", "dim"),
-        (f"{word:<9} ", STYLES[_TONE.get(step.state, "strong")]),
-        printable(step.text),
+        (f"{line.after:6.1f} s  ", "dim"),
+        (f"{line.word:<9} ", STYLES[line.tone]),
+        printable(line.text),
     )

@@ -197,7 +197,9 @@ class Retained:
             verdict, text = Verdict.UNKNOWN, f"{agent} is offline; before that: {state.text}"
         alive = verdict is Verdict.ALIVE
         feeds = (
-            f"{relay}:{port}" for (relay, port), (_, it) in self._ports.items() if it.record.board == id_
+            f"{relay}:{port}"
+            for (relay, port), (_, it) in self._ports.items()
+            if it.record.board == id_ and not it.record.line
         )
         usual = {BoardStatus.IDLE, BoardStatus.OFFLINE}
         status = BoardStatus.IDLE if alive else BoardStatus.OFFLINE

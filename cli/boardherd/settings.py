@@ -1,7 +1,7 @@
 """Where the lab is, and who asks.
 
 Sources, strongest first: flags, environment (``BOARDHERD_BROKER``, ``BOARDHERD_API``, ``BOARDHERD_SITE``,
-``BOARDHERD_OPERATOR``, ``BOARDHERD_API_TOKEN_FILE``), the configuration file (``BOARDHERD_CONFIG``, or
+``BOARDHERD_OPERATOR``, ``BOARDHERD_API_TOKEN_FILE``, ``BOARDHERD_SOCKET``), the configuration file (``BOARDHERD_CONFIG``, or
 ``~/.config/boardherd/config.toml``), the connection file of a running demo, defaults.
 
 Broker and API belong to one lab: where only one of them is named, the other is looked for on the same host,
@@ -28,6 +28,7 @@ from boardherd_shared.messages import explain
 from boardherd_shared.settings import ConfigError, load
 
 DEFAULT_TIMEOUT_S = 15.0
+DEFAULT_SOCKET = Path("/run/boardherd/agent.sock")
 _API_PORT = 8080
 
 
@@ -58,6 +59,7 @@ class Source(BaseModel):
     api_token_file: Path | None = Field(None, description="file with the collector's bearer token")
     site: Slug | None = Field(None, description="the lab's id; found by looking when there is only one")
     operator: Operator | None = Field(None, description="who asks; the broker user name by default")
+    socket: Path | None = Field(None, description="socket of the agent on this machine, for --local")
 
 
 class DemoSource(Source):
@@ -76,6 +78,8 @@ class Settings:
     site: str | None = None
     """None: to be found out."""
     api_token_file: Path | None = None
+    socket: Path = DEFAULT_SOCKET
+    """Where the agent of this machine listens."""
     timeout: float = DEFAULT_TIMEOUT_S
     """Seconds to wait for somebody to answer a command."""
     origin: str = "by default"
@@ -121,7 +125,7 @@ def resolve(
     """Return the settings in force.
 
     Args:
-        flags: what the command line says: any of broker, api, site, operator.
+        flags: what the command line says: any of broker, api, site, operator, socket.
         env: the environment.
         timeout: seconds to wait for an answer.
 
@@ -142,6 +146,7 @@ def resolve(
         operator=first("operator") or _valid_user(broker) or login_name(),
         site=first("site"),
         api_token_file=first("api_token_file"),
+        socket=first("socket") or DEFAULT_SOCKET,
         timeout=timeout,
         origin=origin,
     )
@@ -149,7 +154,7 @@ def resolve(
 
 def _surroundings(env: Mapping[str, str]) -> list[tuple[str, Source]]:
     """Return what environment and configuration file say."""
-    keys = ("broker", "api", "api_token_file", "site", "operator")
+    keys = ("broker", "api", "api_token_file", "site", "operator", "socket")
     said = _parse("the environment", {key: env.get(f"BOARDHERD_{key.upper()}") or None for key in keys})
     path = config_file(env)
     written = load(path, Source) if path.exists() or "BOARDHERD_CONFIG" in env else Source()

@@ -6,18 +6,21 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from boardherd.exit_codes import Exit, Failure
 from boardherd.tables import ago
+from boardherd_shared.ids import is_slug
 from boardherd_shared.model import PcStatus
 from boardherd_shared.views import BoardView, FleetView, PortView
 
+HERE = "the agent of this machine"
 _PORT = re.compile(r"(?P<relay>.+):(?P<port>[1-9][0-9]{0,2})")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a command is for: a board, or one relay port."""
+    """What a command is for: a board, one relay port, or else the whole test PC."""
 
     site: str
     pc: str
@@ -25,11 +28,15 @@ class Target:
     board: str | None = None
     relay: str | None = None
     port: int | None = None
+    belongs_to: str | None = None
+    """The board that the port feeds, or that its line belongs to."""
 
     @property
     def label(self) -> str:
         """What people call it."""
-        return self.board or f"{self.relay}:{self.port}"
+        if self.relay is not None:
+            return f"{self.relay}:{self.port}"
+        return self.board or self.pc
 
 
 def board_of(fleet: FleetView, name: str) -> BoardView:
@@ -85,7 +92,34 @@ def port_target(fleet: FleetView, name: str) -> Target:
     port = port_of(fleet, name)
     if port.pc is None:
         raise Failure(Exit.USAGE, f"{port.relay}:{port.port} belongs to no test PC, so nobody can switch it")
-    return Target(fleet.site, port.pc, relay=port.relay, port=port.port)
+    return Target(fleet.site, port.pc, relay=port.relay, port=port.port, belongs_to=port.board)
+
+
+def pc_target(fleet: FleetView, name: str) -> Target:
+    """Return the test PC that ``name`` means, as a target; raises Failure in words."""
+    for pc in fleet.pcs:
+        if name.lower() in {pc.id, pc.name.lower()}:
+            return Target(fleet.site, pc.id)
+    known = [pc.id for pc in fleet.pcs]
+    raise Failure(Exit.USAGE, f'there is no test PC "{name}"{_near(name, known, fleet)}')
+
+
+def target_here(kind: Literal["board", "port", "pc"], name: str) -> Target:
+    """Return what ``name`` means to the agent of this machine, which knows ids and no names; raises Failure."""
+    if kind == "pc":
+        return Target("", name)
+    match = _PORT.fullmatch(name)
+    if kind == "port" and match and is_slug(match["relay"]):
+        return Target("", HERE, relay=match["relay"], port=int(match["port"]))
+    if kind == "board" and is_slug(name):
+        return Target("", HERE, board=name)
+    what = "relay port; write RELAY:PORT" if kind == "port" else "id of a board, and the agent knows no names"
+    raise Failure(Exit.USAGE, f'"{name}" is no {what}')
+
+
+def is_port(name: str) -> bool:
+    """Tell whether ``name`` is written like a relay port: "eth-1:3"."""
+    return _PORT.fullmatch(name) is not None
 
 
 def whereabouts(fleet: FleetView, pc: str) -> str:

@@ -33,7 +33,6 @@ GROWTH_BYTES = 64 * 1024 * 1024
 """So much may the collector grow while it takes a backlog in, whatever its size."""
 _MIB = 1024 * 1024
 _LOOK_EVERY_S = 0.25
-_SCRAPE_EVERY_S = 2.0
 _REST_S = 3.0
 """How long the collector is left alone before and after, to see what it weighs at rest."""
 
@@ -48,7 +47,7 @@ class Watch:
 
 
 @contextmanager
-def watching(collector: CollectorProcess, process: psutil.Process) -> Iterator[Watch]:
+def watching(collector: CollectorProcess, process: psutil.Process, scrape_every_s: float) -> Iterator[Watch]:
     """Look at the collector's memory, and scrape it as Prometheus would, all through the block."""
     watch, over = Watch(), threading.Event()
 
@@ -57,7 +56,7 @@ def watching(collector: CollectorProcess, process: psutil.Process) -> Iterator[W
             watch.rss.append(process.memory_info().rss)
 
     def scrape() -> None:
-        while not over.wait(_SCRAPE_EVERY_S):
+        while not over.wait(scrape_every_s):
             began = time.monotonic()
             status, _ = collector.get("metrics")
             watch.scrapes_s.append(time.monotonic() - began)
@@ -101,7 +100,7 @@ def measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
             *("--broker", broker.url, "--api", f"http://127.0.0.1:{collector.port}", "--site", SITE),
             *("--connections", str(options.connections), "--until-drained", "--json"),
         ]
-        with watching(collector, process) as watch:
+        with watching(collector, process, options.scrape_every) as watch:
             run = subprocess.run(load, stdout=subprocess.PIPE, check=False)
         cpu = sum(process.cpu_times()[:2]) - cpu
         time.sleep(_REST_S)
@@ -147,6 +146,7 @@ def main() -> int:
     parser.add_argument("--backlog", default="1h")
     parser.add_argument("--interval", default="10s")
     parser.add_argument("--connections", type=int, default=8, help="as many as agents: one for each")
+    parser.add_argument("--scrape-every", type=float, default=2.0, help="seconds between two scrapes")
     parser.add_argument("--dsn", help="a database of PostgreSQL to store in, instead of SQLite; it is filled")
     parser.add_argument("--dir", type=Path, help="keep database and logs here")
     parser.add_argument("--strict", action="store_true", help="fail when a promise is missed")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from boardherd_agent.watch.samplers import SAMPLER_FAULTS, build_samplers
+from boardherd_agent.watch.samplers import SAMPLER_FAULTS, build_samplers, system
 from boardherd_agent.watch.samplers.disk import DiskSampler
 from boardherd_agent.watch.samplers.processes import ProcessSampler
 from boardherd_agent.watch.sampling import HostSampler, Thresholds
@@ -67,6 +67,14 @@ def test_the_first_sample_is_complete_and_agrees_with_proc() -> None:
     assert record.process_count is not None
     assert record.process_count >= 1
     assert abs(record.at / 1e6 - time.time()) < 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems lack some of them")
+def test_psutil_has_what_is_asked_for_by_name() -> None:
+    """A name that is spelt wrong would be taken for a system without it."""
+    assert system.LOAD is not None
+    assert system.SENSORS is not None
+    assert system.optional("spelt_wrong") is None
 
 
 def test_patterns_count_matching_processes_but_never_the_agent_itself() -> None:

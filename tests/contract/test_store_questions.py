@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from boardherd_collector.fleet_view import REFRESH_S, STALE_INTERVALS
+from boardherd_collector.freshness import LEAST_S
 from boardherd_collector.rollups import HOUR, STEPS, hour_of
 from boardherd_collector.stores.base import BoardFilter, Store
 from boardherd_shared.command import State
 from boardherd_shared.model import BoardStatus
 from boardherd_shared.records import Blame, Health, Verdict
-from support.stores import KINDS, opened
-from support.telemetry import NOW, SECOND, board, event, host, lab, received, step
+from support.stores import KINDS, greet, opened
+from support.telemetry import NOW, SECOND, board, event, hello, host, lab, received, step
 
 MINUTE, DAY = 60 * SECOND, 86400 * SECOND
 H = hour_of(NOW)
@@ -293,6 +295,56 @@ async def test_dead_boards_are_told_with_the_part_to_blame(store: Store) -> None
     assert await dead(10 * 3600) == {}
     (gone,) = await store.boards(BoardFilter(board="evm-gone"))
     assert (gone.verdict, gone.since) == (Verdict.UNKNOWN, (now - 2 * HOUR + 3 * MINUTE) / SECOND)
+
+
+@pytest.mark.parametrize(
+    ("interval", "ago", "alive"),
+    [
+        (None, 25, True),
+        (None, 40, False),
+        (60.0, 40, True),
+        (60.0, 170, True),
+        (1.0, 1, True),
+        (1.0, 10, False),
+    ],
+)
+async def test_the_word_of_an_agent_counts_by_its_own_interval(
+    store: Store, interval: float | None, ago: int, alive: bool
+) -> None:
+    """Three of the intervals that its hello names; of an agent that has not said, ten seconds each."""
+    heard = round(time.time() * SECOND) - ago * SECOND
+    if interval is not None:
+        await greet(store, "pc-01", hello(boot="boot-0", sample_interval_s=interval), heard)
+    await commit(store, 1, host(heard), board(heard), at=heard)
+    (row,) = await store.boards(BoardFilter(board="evm-07"))
+    assert (row.is_alive, row.can_execute_test) == (alive, alive)
+    if not alive:
+        silent_at = heard / SECOND + max(STALE_INTERVALS * (interval or 10), LEAST_S)
+        assert (row.verdict, row.blame, row.since) == (Verdict.UNKNOWN, Blame.AGENT, silent_at)
+        assert row.reason == "its agent is silent"
+
+
+async def test_a_verdict_counts_for_three_minutes_however_seldom_its_agent_samples(store: Store) -> None:
+    now = round(time.time() * SECOND)
+    told, confirmed_s = now - 4 * MINUTE, STALE_INTERVALS * REFRESH_S
+    await greet(store, "pc-01", hello(boot="boot-0", sample_interval_s=600.0), told)
+    await commit(store, 1, host(told), board(told), at=told)
+    (row,) = await store.boards(BoardFilter(board="evm-07"))
+    assert (row.verdict, row.since) == (Verdict.UNKNOWN, told / SECOND + confirmed_s)
+    assert row.reason == "not confirmed for 3 min and more"
+    await commit(store, 2, board(now, change=False), at=now)
+    (row,) = await store.boards(BoardFilter(board="evm-07"))
+    assert row.verdict is Verdict.ALIVE
+
+
+async def test_an_absurd_interval_does_no_harm(store: Store) -> None:
+    """SEC-2: no arithmetic of the database fails over what an agent says of itself."""
+    now = round(time.time() * SECOND)
+    for interval in (1e300, 1e-300):
+        await greet(store, "pc-01", hello(boot="boot-0", sample_interval_s=interval), now)
+        await commit(store, 1, host(now), board(now), at=now)
+        (row,) = await store.boards(BoardFilter(board="evm-07"))
+        assert row.is_alive
 
 
 async def test_who_switched_a_port_is_told_with_the_reason(store: Store) -> None:

@@ -12,7 +12,7 @@ from boardherd_collector.stores.base import DIGESTS_KEPT, MAX_UNDECLARED, Outcom
 from boardherd_shared.command import State
 from boardherd_shared.messages import HostFacts, StreamInfo
 from boardherd_shared.records import BootTimes, Power, Verdict
-from support.stores import KINDS, opened
+from support.stores import KINDS, greet, opened
 from support.telemetry import (
     BOOTED,
     LAB,
@@ -108,7 +108,7 @@ async def test_a_loss_in_the_same_group_as_its_data_loses_nothing(store: Store) 
 
 
 async def test_a_bad_record_does_not_cost_its_neighbours(store: Store) -> None:
-    """DEL-1: it goes to the dead letters with its place and reason."""
+    """DEL-1 (D19): it goes to the dead letters with its place and reason."""
     bad = {"kind": "host", "at": NOW, "up": 1, "status": "HEALTHY", "cpu_percent": 250}
     assert await commit(store, received(1, host(), bad, event())) == [Outcome.COMMITTED]
     (letter,) = await store.dead_letters()
@@ -131,8 +131,8 @@ async def test_a_time_beyond_reason_is_set_aside(store: Store) -> None:
 
 async def test_a_wrong_clock_is_corrected_by_what_was_learned_first(store: Store) -> None:
     """A resent record gets the same time, because the offset of a boot never changes."""
-    assert await store.learn_clock("pc-01", "boot-1", BOOTED, NOW) == BOOTED
-    assert await store.learn_clock("pc-01", "boot-1", BOOTED + HOUR, NOW) == BOOTED
+    assert await greet(store, "pc-01", hello(up=NOW - BOOTED), NOW) == BOOTED
+    assert await greet(store, "pc-01", hello(up=NOW - BOOTED - HOUR), NOW) == BOOTED
     wrong = host(NOW).model_copy(update={"at": 1_000_000})
     near = host(NOW + 20 * SECOND).model_copy(update={"at": NOW + 23 * SECOND})
     await commit(store, received(1, wrong, near), received(2, host(NOW + 40 * SECOND), boot="boot-0"))
@@ -141,7 +141,7 @@ async def test_a_wrong_clock_is_corrected_by_what_was_learned_first(store: Store
 
 
 async def test_every_time_in_a_corrected_record_moves_with_it(store: Store) -> None:
-    await store.learn_clock("pc-01", "boot-1", BOOTED, NOW)
+    await greet(store, "pc-01", hello(up=NOW - BOOTED), NOW)
     off_by = 400 * DAY
     wrong = relay(NOW, switched_at=NOW - 5 * SECOND).model_copy(
         update={"at": NOW - off_by, "since": NOW - off_by - SECOND, "switched_at": NOW - off_by - 5 * SECOND}
@@ -245,11 +245,20 @@ async def test_boots_and_events_are_found_by_what_they_are_about(store: Store) -
 
 
 async def test_samples_come_back_in_the_units_of_the_domain(store: Store) -> None:
-    sample = host(memory_total=16_123_456_789, network_received=5_000_000, process_count=7, load_1m=0.5)
+    sample = host(
+        memory_total=16_123_456_789,
+        network_received=5_000_000,
+        process_count=7,
+        load_1m=0.5,
+        spool_parked=3,
+        spool_oldest_s=1.5,
+        spool_volatile=True,
+    )
     await commit(store, received(1, sample))
     (row,) = await store.host_history("pc-01", 0)
     assert (row.memory_total_gb, row.network_io_read_mb) == (16.123456789, 5.0)
     assert (row.process_count, row.load_1m, row.disk_total_gb) == (7, 0.5, None)
+    assert (row.spool_parked, row.spool_oldest_s, row.spool_volatile) == (3, 1.5, True)
 
 
 async def test_history_gives_the_newest_samples_in_order(store: Store) -> None:
@@ -259,9 +268,9 @@ async def test_history_gives_the_newest_samples_in_order(store: Store) -> None:
 
 
 async def test_the_snapshot_tells_what_agents_said_of_themselves(store: Store) -> None:
-    said = hello(streams=(StreamInfo(stream=STREAM, last=3),), versions={"boardherd": "0.1.0"})
-    await store.hear("pc-01", said, NOW)
-    await store.learn_clock("pc-01", "boot-1", BOOTED, NOW)
+    streams = (StreamInfo(stream=STREAM, last=3),)
+    said = hello(streams=streams, versions={"boardherd": "0.1.0"}, up=NOW - BOOTED)
+    await greet(store, "pc-01", said, NOW)
     await commit(store, received(1, host(), received_at=NOW + SECOND))
     first, second = (await store.snapshot()).pcs
     assert (first.agent, first.declared, first.hello, first.clock) == ("pc-01", True, said, BOOTED)
@@ -273,7 +282,7 @@ async def test_two_pcs_may_claim_one_address_and_one_name(store: Store) -> None:
     """Observed values never fail a write: the address moves to its newest reporter."""
     facts = HostFacts(hostname="twin", ip_address="10.1.1.1")
     for agent in ("pc-01", "pc-02", "pc-01"):
-        await store.hear(agent, hello(agent, host=facts), NOW)
+        await greet(store, agent, hello(agent, host=facts), NOW)
     assert all(pc.heard_at == NOW for pc in (await store.snapshot()).pcs)
 
 
@@ -293,15 +302,38 @@ async def test_there_is_a_bound_to_what_the_inventory_does_not_name(store: Store
 
 
 async def test_pruning_goes_by_age_and_in_slices(store: Store) -> None:
-    records = [host(NOW - second * DAY) for second in range(5)] + [
-        event(NOW - second * DAY) for second in range(5)
-    ]
-    await commit(store, received(1, *records))
+    samples = [host(NOW - day * DAY) for day in range(5)]
+    happened = [event(NOW - day * DAY) for day in range(5)]
+    await commit(store, received(1, *samples, *happened))
     before = NOW - 2 * DAY
-    assert [await store.prune(before, 1) for _ in range(3)] == [2, 2, 0]
+    assert [await store.prune(before, 1) for _ in range(3)] == [1, 1, 0]
+    rows = (await store.counts()).rows
+    assert (rows["pc_stats"], rows["events"]) == (3, 5)
+    assert [await store.prune_audit(before, 1) for _ in range(3)] == [1, 1, 0]
     rows = (await store.counts()).rows
     assert (rows["pc_stats"], rows["events"]) == (3, 3)
-    assert await commit(store, received(1, *records)) == [Outcome.DUPLICATE]
+    assert await commit(store, received(1, *samples, *happened)) == [Outcome.DUPLICATE]
+
+
+async def test_what_happened_is_kept_apart_from_what_was_measured(store: Store) -> None:
+    """Who switched a board, and how it booted, outlives the verdicts around it."""
+    old = NOW - 20 * DAY
+    measured = host(old), board(old), relay(old)
+    booted = event(old, event="boot", boot=BootTimes(ssh_s=9.0))
+    life = step(State.SUCCEEDED, old)
+    await commit(
+        store, received(2, *measured, booted, life, loss(1, 1)), received(3, step(State.ACCEPTED, NOW, "new"))
+    )
+    while await store.prune(NOW - 10 * DAY, 2):
+        pass
+    rows = (await store.counts()).rows
+    assert (rows["pc_stats"], rows["board_liveness"], rows["relay_states"]) == (0, 0, 0)
+    assert (rows["commands"], rows["boots"], rows["losses"], rows["events"]) == (2, 1, 1, 4)
+    while await store.prune_audit(NOW - 10 * DAY, 2):
+        pass
+    rows = (await store.counts()).rows
+    assert (rows["commands"], rows["boots"], rows["losses"], rows["events"]) == (1, 0, 1, 2)
+    assert [command.id for command in await store.commands()] == ["new"]
 
 
 async def test_the_database_of_another_site_is_refused(store: Store) -> None:

@@ -50,15 +50,15 @@ class CollectorProcess:
         )
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and return once it is ready."""
+    def start(self, *, ready: bool = True) -> None:
+        """Start it, and return once it is ready, or once it says why it is not."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "boardherd_collector", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
             )
-        self.wait_for("readyz", 200)
+        self.wait_for("readyz", 200 if ready else 503)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it with a signal; return its exit code."""

@@ -256,7 +256,7 @@ def _SMALL_LAB() -> dict[str, Any]:  # noqa: N802
             relay(
                 "pdu-1",
                 port("pdu-1", 3, Power.UNKNOWN, board="evm-05", reason="10.0.5.9 does not answer: timed out"),
-                port("pdu-1", 12, board="evm-04"),
+                port("pdu-1", 12, board="evm-04", watts=11.5),
                 status=RelayStatus.FAULT,
                 model_type="CUSTOM",
                 module="",

@@ -8,15 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from boardherd_collector.stores.base import Store
+from boardherd_collector.stores.base import Greeting, Store
 from boardherd_collector.stores.memory import MemoryStore
 from boardherd_collector.stores.postgres_address import Address
 from boardherd_collector.stores.sqlite import SqliteStore
 from boardherd_collector.stores.timescale import TimescaleStore
+from boardherd_shared.messages import Hello
 from support.postgres import schema
 
 KINDS = ("memory", "sqlite", "postgres", "timescale")
 """PostgreSQL without and with TimescaleDB; tests skip what is not installed."""
+
+
+async def greet(store: Store, agent: str, said: Hello, now: int) -> int:
+    """Have a store take in one hello, which it must keep; return the clock that holds for its boot."""
+    (greeted,) = await store.greet([Greeting(agent, said, now)])
+    assert greeted.refused == ""
+    return greeted.clock
 
 
 @asynccontextmanager

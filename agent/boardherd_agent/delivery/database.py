@@ -11,15 +11,13 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from boardherd_agent.delivery import eviction, schema
-from boardherd_agent.delivery.envelopes import Class, Key, Spooled, fault_event
+from boardherd_agent.delivery import eviction, holdings, schema
+from boardherd_agent.delivery.envelopes import Class, Key, Spooled, StoredEnvelope, fault_event
+from boardherd_agent.delivery.holdings import Totals
 from boardherd_agent.delivery.ranges import Range, clip, coarsen, size, subtract
-from boardherd_agent.delivery.salvage import Survivor
 from boardherd_agent.delivery.writer import Writer
 from boardherd_shared.clock import Clock
 from boardherd_shared.failpoints import SPOOL_COMMITTED, SPOOL_WRITTEN, reach
@@ -30,26 +28,17 @@ MAX_RANGES = 200
 """Retained ranges that one stream's description may have; more holes are told in wider ranges."""
 _MAX_SLAB = 8 * 1024 * 1024
 _KEEP_FREE_PAGES = 512
-_ADOPT_AT_ONCE = 200
+_VACUUM_PAGES = 512
+_VACUUM_STEPS = 32
+_ADOPT_BYTES = 4 * 1024 * 1024
+"""Payload that one transaction of a salvage carries: until it is committed all of it is in the log."""
+_FULL = "the spool was full"
 _NOWHERE = "the spool no longer holds them"
 
 _DOUBT = "doubt/"
 _AFTER = len(_DOUBT) + 1
 
 Refusal = Literal["parked", "rehomed", "ignored"]
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What a spool database holds."""
-
-    pending: int
-    acknowledged: int
-    parked: int
-    size: int
-    """Bytes that the database uses, free pages not counted."""
-    oldest_age_s: float
-    """How long the oldest unacknowledged envelope has waited, in seconds of running time."""
 
 
 class SpoolDatabase:
@@ -179,7 +168,7 @@ class SpoolDatabase:
                 ).rowcount
                 for span in wanted
             )
-            known = [*self._retained(stream), *self._declared(stream)]
+            known = [*holdings.retained(self._db, stream), *holdings.declared(self._db, stream)]
             gone = subtract(wanted, known)
             self._writer.declare(_lost(stream, span, _NOWHERE) for span in gone)
             self._given_up += size(gone)
@@ -192,11 +181,15 @@ class SpoolDatabase:
         rows = self._db.execute("SELECT substr(key, ?) FROM meta WHERE key GLOB ?", (_AFTER, _DOUBT + "*"))
         return tuple(stream for (stream,) in rows)
 
+    def envelopes(self) -> Iterator[StoredEnvelope]:
+        """Yield all that is held, the oldest first, to be taken over by another database."""
+        return holdings.envelopes(self._db, self._writer.running_time())
+
     def numbers(self) -> dict[str, int]:
         """Return the highest number given out by stream, the oldest stream first."""
-        return dict(self._db.execute("SELECT stream, last FROM streams ORDER BY id"))
+        return holdings.numbers(self._db)
 
-    def adopt(self, streams: Mapping[str, int], survivors: Iterator[Survivor]) -> int:
+    def adopt(self, streams: Mapping[str, int], survivors: Iterator[StoredEnvelope]) -> int:
         """Take over what was saved of a damaged spool, and go on under a stream that is none of its.
 
         Args:
@@ -211,13 +204,28 @@ class SpoolDatabase:
         with self._transaction():
             self._doubt(streams)
             self._writer.rotate()
-        while part := list(islice(survivors, _ADOPT_AT_ONCE)):
+        while part := _slab(survivors):
             with self._transaction():
                 if self._doubt(_highest(part)):
                     self._writer.rotate()
-                saved += sum(self._writer.adopt(survivor) for survivor in part)
-                self._trim()
+                saved += self._adopt(part)
         return saved
+
+    def take_over(self, other: SpoolDatabase) -> int:
+        """Take over all that ``other`` holds, all of it or nothing; return how many envelopes.
+
+        They keep their streams, numbers and bytes, so that one which is on its way, or stored already, is known
+        wherever it turns up. ``other`` is left as it is and must not be written any more.
+        """
+        with self._transaction():
+            self._writer.enlist(other.numbers())
+            return self._adopt(other.envelopes())
+
+    def squeeze(self, max_bytes: int, reason: str) -> None:
+        """Keep no more than ``max_bytes`` from now on, and evict the excess for ``reason``."""
+        self._max_bytes = max_bytes
+        with self._transaction():
+            self._trim(reason)
 
     def shed(self) -> None:
         """Give back to the file system what acknowledged envelopes hold: others need the disk more."""
@@ -267,7 +275,7 @@ class SpoolDatabase:
         return [
             StreamInfo(
                 stream=stream,
-                retained=tuple(coarsen(self._retained(stream), MAX_RANGES)),
+                retained=tuple(coarsen(holdings.retained(self._db, stream), MAX_RANGES)),
                 last=self._writer.last(stream),
                 volatile=self.volatile,
             )
@@ -276,17 +284,7 @@ class SpoolDatabase:
 
     def totals(self) -> Totals:
         """Return what the database holds now."""
-        count = dict(self._db.execute("SELECT state, sum(envelopes) FROM totals GROUP BY state"))
-        row = self._db.execute(
-            "SELECT created FROM envelopes WHERE state = 'pending' ORDER BY id LIMIT 1"
-        ).fetchone()
-        return Totals(
-            pending=count["pending"],
-            acknowledged=count["acknowledged"],
-            parked=count["parked"],
-            size=eviction.used_bytes(self._db),
-            oldest_age_s=max(0.0, (self._writer.running_time() - row[0]) / 1e6) if row else 0.0,
-        )
+        return holdings.totals(self._db, self._writer.running_time())
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -316,7 +314,10 @@ class SpoolDatabase:
             elif was != machine:
                 self._writer.rotate("the spool was made on another machine; going on under a new stream")
             if forgotten:
-                text = f"the spool has forgotten {forgotten} envelopes: its files were damaged or taken away"
+                text = (
+                    f"the spool has forgotten {forgotten} envelopes: its files were damaged or taken away,"
+                    " or they were in memory only"
+                )
                 self._writer.write("events", [fault_event(text, self._writer.clock)])
             self._writer.save(machine=machine)
             self._db.execute(
@@ -340,12 +341,19 @@ class SpoolDatabase:
         self._writer.reload()
         return forgotten
 
+    def _adopt(self, envelopes: Iterable[StoredEnvelope]) -> int:
+        adopted = 0
+        for envelope in envelopes:
+            adopted += self._writer.adopt(envelope)
+            self._trim()
+        return adopted
+
     def _evict(self, rows: Sequence[eviction.Row], reason: str) -> list[LostRange]:
         """Delete ``rows``; return what has to be declared lost by that."""
         self._given_up += sum(row.state != "acknowledged" for row in rows)
         return eviction.remove(self._db, rows, reason)
 
-    def _trim(self) -> None:
+    def _trim(self, reason: str = _FULL) -> None:
         """Get back below the bound, by a slab at once: losses are then told in few, long ranges."""
         if eviction.used_bytes(self._db) <= self._max_bytes:
             return
@@ -355,7 +363,7 @@ class SpoolDatabase:
             rows = eviction.victims(self._db, excess, self._max_bytes)
             if not rows:
                 break
-            lost += self._evict(rows, "the spool was full")
+            lost += self._evict(rows, reason)
         self._writer.declare(lost)
 
     def _rehome(self, row: int, key: Key, envelope: Envelope) -> None:
@@ -369,9 +377,16 @@ class SpoolDatabase:
             self._writer.write(envelope.class_, envelope.records, boot=envelope.boot)
 
     def _shrink(self, keep: int) -> None:
-        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        if free > 2 * keep:
-            self._db.execute(f"PRAGMA incremental_vacuum({free - keep})").fetchall()
+        """Give free pages but ``keep`` back to the file system, so many at most that nobody waits for long.
+
+        Every page that is freed may move another one, which goes through the log: hence in small steps.
+        """
+        for _ in range(_VACUUM_STEPS):
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            if free <= 2 * keep:
+                return
+            # As a script, since execute() ends this statement after its first page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({min(free - keep, _VACUUM_PAGES)})")
 
     def _first(self, order: Literal["ASC", "DESC"], without: Collection[Key]) -> Spooled | None:
         busy = json.dumps(
@@ -399,17 +414,6 @@ class SpoolDatabase:
             self._writer.declare(self._evict(rows, "its bytes were damaged on the disk"))
         return None
 
-    def _retained(self, stream: str) -> list[Range]:
-        return self._db.execute(
-            "SELECT min(seq), max(seq) FROM"
-            " (SELECT seq, seq - row_number() OVER (ORDER BY seq) AS island FROM envelopes WHERE stream = ?)"
-            " GROUP BY island ORDER BY 1",
-            (self._writer.streams[stream],),
-        ).fetchall()
-
-    def _declared(self, stream: str) -> list[Range]:
-        return self._db.execute("SELECT first, last FROM losses WHERE stream = ?", (stream,)).fetchall()
-
 
 def _readable(payload: bytes) -> Envelope | None:
     try:
@@ -418,7 +422,19 @@ def _readable(payload: bytes) -> Envelope | None:
         return None
 
 
-def _highest(survivors: Iterable[Survivor]) -> dict[str, int]:
+def _slab(envelopes: Iterator[StoredEnvelope]) -> list[StoredEnvelope]:
+    """Return the next envelopes, as many as one transaction should carry."""
+    part: list[StoredEnvelope] = []
+    carried = 0
+    for envelope in envelopes:
+        part.append(envelope)
+        carried += len(envelope.payload)
+        if carried >= _ADOPT_BYTES:
+            break
+    return part
+
+
+def _highest(survivors: Iterable[StoredEnvelope]) -> dict[str, int]:
     found: dict[str, int] = {}
     for one in survivors:
         found[one.stream] = max(found.get(one.stream, 0), one.seq)

@@ -49,6 +49,27 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class StoredEnvelope:
+    """An envelope on its way from one spool to another, with what the first one knows of it."""
+
+    stream: str
+    seq: int
+    class_: str
+    state: str
+    code: str | None
+    records: int
+    oldest: int
+    newest: int
+    payload: bytes
+    digest: str
+    """As it was written down with the bytes, so that damage on the way shows."""
+    age: int = 0
+    """For how long it has been kept, in microseconds of running time."""
+    losses: tuple[LostRange, ...] = ()
+    """What it tells of."""
+
+
+@dataclass(frozen=True)
 class Origin:
     """What all envelopes of an agent's present life have in common."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Mapping
 from itertools import islice
@@ -13,6 +14,8 @@ from typing import IO
 
 _COMPANIONS = ("", "-wal", "-shm")
 _CHUNK = 1024 * 1024
+_LEAST_SHARE = 8
+"""The part of the ballast, one in so many, that is never given to new records."""
 
 
 class SpoolBusyError(Exception):
@@ -25,6 +28,38 @@ def machine_id() -> str:
         return Path("/etc/machine-id").read_text().strip()
     except OSError:
         return ""
+
+
+class Whereabouts:
+    """Whether a file that was opened still bears its name: it can be used long after it was removed or moved."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+
+    def note(self) -> None:
+        """Take the file that bears the name now for the one that was opened."""
+        with contextlib.suppress(OSError):
+            self._opened = self._now()
+
+    def forget(self) -> None:
+        """Take the open file to be out of place, until the next :meth:`note`."""
+        self._opened = None
+
+    @property
+    def in_place(self) -> bool:
+        """True as well where nobody can tell at the moment."""
+        try:
+            return self._opened is not None and self._opened == self._now()
+        except OSError:
+            return self._opened is not None
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_dev, status.st_ino
 
 
 class Lock:
@@ -73,7 +108,8 @@ class Tally:
     """How far each stream has come, noted outside of the database, to be had when that is damaged.
 
     A log that lost its tail opens without complaint and has merely forgotten the newest numbers, and of a
-    file that is gone nothing is known at all: the note tells what there should be. It is written after each
+    file that is gone, or of what was only in memory, nothing is known at all: the note tells what there should
+    be. It is written after each
     commit and in one go, so a killed process leaves it right; it is not fsynced, so after a power cut it may
     be behind, but never ahead.
     """
@@ -161,8 +197,7 @@ class Ballast:
         if self.full:
             return True
         try:
-            space = os.statvfs(self._path.parent) if hasattr(os, "statvfs") else None
-            if space and space.f_bavail * space.f_frsize < 2 * self._size:
+            if shutil.disk_usage(self._path.parent).free < 2 * self._size:
                 return False
             with self._path.open("wb") as file:
                 # Written, not allocated: the blocks must be ours on every file system. Noise does not compress.
@@ -172,6 +207,11 @@ class Ballast:
             self.release()
             return False
         return True
+
+    def shrink(self) -> None:
+        """Give most of the reserve back to the disk, and keep as much as it takes to open a database."""
+        with contextlib.suppress(OSError):
+            os.truncate(self._path, min(self._path.stat().st_size, self._size // _LEAST_SHARE))
 
     def release(self) -> bool:
         """Give the reserve back to the disk; tell whether there was any."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from boardherd_agent.delivery import schema
+from boardherd_agent.delivery.database import SpoolDatabase
+from boardherd_agent.delivery.envelopes import StoredEnvelope
 from boardherd_shared.messages import Envelope, ProtocolError, decode, digest
 from boardherd_shared.values import MAX_INT
 
@@ -17,19 +18,22 @@ _STREAM = re.compile("[0-9a-f]{16,64}")
 _STATES = {"pending", "acknowledged", "parked"}
 
 
-@dataclass(frozen=True)
-class Survivor:
-    """An intact envelope from a damaged spool."""
+def save(damaged: Path, into: SpoolDatabase, noted: Mapping[str, int]) -> int:
+    """Carry over what can be read of ``damaged``; return how many envelopes.
 
-    stream: str
-    seq: int
-    class_: str
-    state: str
-    code: str | None
-    records: int
-    oldest: int
-    newest: int
-    payload: bytes
+    Of streams that it does not even name any more, ``noted`` tells how far they had come. Raises
+    sqlite3.DatabaseError when ``into`` cannot take it.
+    """
+    try:
+        with opened(damaged) as db:
+            found = streams(db)
+            highest = {s: max(found.get(s, 0), noted.get(s, 0)) for s in (*found, *noted)}
+            return into.adopt(highest, survivors(db))
+    except sqlite3.DatabaseError as error:
+        if schema.fault(error) is None and not isinstance(error, sqlite3.OperationalError):
+            raise
+    into.adopt(noted, iter(()))
+    return 0
 
 
 @contextlib.contextmanager
@@ -55,7 +59,7 @@ def streams(db: sqlite3.Connection) -> dict[str, int]:
     return found
 
 
-def survivors(db: sqlite3.Connection) -> Iterator[Survivor]:
+def survivors(db: sqlite3.Connection) -> Iterator[StoredEnvelope]:
     """Yield every envelope that can be read and whose bytes fit its digest, the oldest first."""
     at, stride, end = 0, 1, _highest_row(db)
     while at < end:
@@ -75,16 +79,16 @@ def survivors(db: sqlite3.Connection) -> Iterator[Survivor]:
             yield one
 
 
-def _survivor(state: object, code: object, payload: object, fingerprint: object) -> Survivor | None:
+def _survivor(state: object, code: object, payload: object, fingerprint: object) -> StoredEnvelope | None:
     """Return an envelope by what its own bytes say: the columns beside them may be what was hit."""
-    if not isinstance(payload, bytes) or digest(payload) != fingerprint:
+    if not isinstance(payload, bytes) or not isinstance(fingerprint, str) or digest(payload) != fingerprint:
         return None
     try:
         envelope = decode(Envelope, payload)
     except ProtocolError:
         return None
     times = [record.at for record in envelope.records]
-    return Survivor(
+    return StoredEnvelope(
         stream=envelope.stream,
         seq=envelope.seq,
         class_=envelope.class_,
@@ -94,6 +98,7 @@ def _survivor(state: object, code: object, payload: object, fingerprint: object)
         oldest=min(times),
         newest=max(times),
         payload=payload,
+        digest=fingerprint,
     )
 
 

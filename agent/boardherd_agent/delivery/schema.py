@@ -166,6 +166,7 @@ def _set_up(connection: sqlite3.Connection, max_bytes: int) -> None:
         PRAGMA auto_vacuum = INCREMENTAL;
         PRAGMA journal_mode = WAL;
         PRAGMA synchronous = FULL;
+        PRAGMA secure_delete = OFF;
         PRAGMA journal_size_limit = {4 * 1024 * 1024};
         PRAGMA cache_size = -2048;
         PRAGMA temp_store = MEMORY;

@@ -5,10 +5,11 @@ Everything here is synchronous and meant for a single thread; :mod:`spool` puts 
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -19,48 +20,30 @@ import structlog
 from boardherd_agent.delivery import salvage, schema
 from boardherd_agent.delivery.database import Refusal, SpoolDatabase
 from boardherd_agent.delivery.envelopes import Class, Key, Spooled, fault_event
-from boardherd_agent.delivery.files import Ballast, Lock, Tally, machine_id, quarantine
+from boardherd_agent.delivery.figures import Figures, Limits
+from boardherd_agent.delivery.files import (
+    Ballast,
+    Lock,
+    SpoolBusyError,
+    Tally,
+    Whereabouts,
+    machine_id,
+    quarantine,
+)
 from boardherd_agent.delivery.ranges import Range
+from boardherd_agent.delivery.trouble import DiskTrouble
 from boardherd_shared.clock import Clock
 from boardherd_shared.messages import StreamInfo
 from boardherd_shared.records import Record
 
-_TRY_DISK_AGAIN_S = 10.0
+__all__ = ["Figures", "Limits", "SpoolStore"]
+
 _KEEP_DAMAGED = 2
+_HALVINGS = 8
+"""How often a stop makes less of what is in memory before it gives up finding room for it."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a spool may take."""
-
-    max_bytes: int = 1024**3
-    """Bytes of envelopes on the disk; files may exceed it by 32 MiB for the log, the ballast and work space."""
-    max_age_s: float = 7 * 86400.0
-    """How long an envelope is kept, in seconds of running time."""
-    ballast_bytes: int = 8 * 1024**2
-    """Space held in reserve for a full disk."""
-    memory_bytes: int = 16 * 1024**2
-    """Bytes of envelopes in memory while the disk cannot be written."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a spool holds, for status and metrics."""
-
-    bytes: int = 0
-    pending: int = 0
-    acknowledged: int = 0
-    parked: int = 0
-    oldest_age_s: float = 0.0
-    lost: int = 0
-    """Envelopes given up since the start, though the database did not have them."""
-    volatile: bool = False
-    """True while new records are kept in memory only."""
-    trouble: str = ""
-    """What is wrong with the disk, in words; empty when nothing is."""
 
 
 class SpoolStore:
@@ -77,19 +60,26 @@ class SpoolStore:
         self._ballast = Ballast(directory / "spool.ballast", limits.ballast_bytes)
         self._tally = Tally(directory / "spool.tally")
         self._disk: SpoolDatabase | None = None
+        self._file = Whereabouts(self._path)
         self._memory: SpoolDatabase | None = None
         self._accepted: Counter[str] = Counter()
         self._lost = 0
-        self._trouble = ""
-        self._disk_again_at = 0
+        self._trouble = DiskTrouble(clock)
+        self._stuck = ""
         self._reserve_spent = False
         self._confessed = False
         self._open_disk()
 
     def close(self) -> None:
-        """Close everything; what was only in memory is gone."""
-        if self._memory and (left := self._memory.totals().pending):
-            log.error("the disk could not be written, envelopes are lost with this process", envelopes=left)
+        """Close everything; what is only in memory is taken to the disk, as far as that can be written."""
+        self._follow()
+        left = self._unsettled()
+        if self._disk and not self._file.in_place:
+            left += self._disk.totals().pending
+        elif not left or self._rescue():
+            left = 0
+        if left:
+            log.error("the disk cannot be written, envelopes are lost with this process", envelopes=left)
         for database in self._databases():
             database.close()
         self._disk = self._memory = None
@@ -97,8 +87,12 @@ class SpoolStore:
 
     def append(self, class_: Class, records: Sequence[Record]) -> list[Key]:
         """Write ``records`` and return their keys, in memory if the disk cannot be written."""
-        if self._clock.up() >= self._disk_again_at and not self._reserve_spent:
-            for effort in (self._make_room, self._give_up):
+        if self._trouble.due:
+            self._follow()
+        if self._trouble.due and not self._reserve_spent:
+            if self._trouble.why:
+                self._bring_home()  # before anything newer, so that the order of age is kept
+            for effort in (self._make_room, self._trouble.pause):
                 if self._disk is None:
                     break
                 try:
@@ -106,13 +100,15 @@ class SpoolStore:
                 except sqlite3.DatabaseError as error:
                     self._suffer(error, effort)
                 else:
-                    self._say("")
-                    self._tally.write(self._disk.numbers())
+                    self._trouble.say("")
+                    self._note()
                     self._confess(self._disk, "the disk of the spool can be written again")
                     return keys
-        keys = self._stand_in().append(class_, records)
+        stand_in = self._stand_in()
+        keys = stand_in.append(class_, records)
+        self._note()
         self._confess(
-            self._stand_in(), f"records are kept in memory, because of the spool's disk: {self._trouble}"
+            stand_in, f"records are kept in memory, because of the spool's disk: {self._trouble.why}"
         )
         return keys
 
@@ -187,23 +183,24 @@ class SpoolStore:
             parked=sum(t.parked for t in all_),
             oldest_age_s=max((t.oldest_age_s for t in all_), default=0.0),
             lost=self._lost + sum(db.lost for db in self._databases()),
-            volatile=self._disk is None or bool(self._trouble),
-            trouble=self._trouble,
+            volatile=self._disk is None or bool(self._trouble.why),
+            trouble=self._trouble.why,
         )
 
     def tidy(self) -> None:
         """Do what has to be done now and then: ageing, shrinking, going back to the disk."""
-        if self._disk is None and self._clock.up() >= self._disk_again_at:
-            self._open_disk()
+        if self._trouble.due:
+            self._follow()
+            if self._disk is None:
+                self._open_disk()
         for database in self._databases():
             self._ask(database, lambda db: db.tidy(self._limits.max_age_s), None)
+        if self._reserve_spent:
+            self._shed()  # what was acknowledged by its help
         if self._ballast.fill():
             self._reserve_spent = False
-        if self._memory and self._disk and not self._trouble:
-            left = self._memory.totals()
-            if not (left.pending or left.parked):
-                self._retire(self._memory)
-                self._memory = None
+        if not self._trouble.why:
+            self._bring_home()
 
     # Which database
 
@@ -226,17 +223,16 @@ class SpoolStore:
 
         What is ``vital``, since the spool cannot drain without it, may use the space held in reserve.
         """
-        efforts = (self._make_room, self._spend_reserve, self._say) if vital else (self._say,)
+        efforts = (self._make_room, self._spend_reserve, self._trouble.say) if vital else (self._trouble.say,)
         for effort in efforts:
             if db is None or db not in self._databases():
                 break
             try:
                 result = action(db)
-                if db is self._disk:
-                    self._tally.write(db.numbers())
             except sqlite3.DatabaseError as error:
                 self._suffer(error, effort)
             else:
+                self._note()
                 return result
         return otherwise
 
@@ -247,10 +243,81 @@ class SpoolStore:
             )
         return self._memory
 
+    def _note(self) -> None:
+        """Note how far all streams have come, those in memory too: what dies with them is then known."""
+        with contextlib.suppress(
+            sqlite3.DatabaseError
+        ):  # the next operation meets it as well, and answers it
+            known = self._disk.numbers() if self._disk else self._noted()
+            self._tally.write({**known, **(self._memory.numbers() if self._memory else {})})
+
+    def _noted(self) -> dict[str, int]:
+        """Return how far streams had come by the last note, those excepted that are alive in memory."""
+        alive = self._memory.numbers() if self._memory else {}
+        return {stream: last for stream, last in self._tally.read().items() if stream not in alive}
+
     def _retire(self, database: SpoolDatabase) -> None:
         self._accepted += database.accepted
         self._lost += database.lost
         database.close()
+
+    # From memory to the disk
+
+    def _unsettled(self) -> int:
+        """Return how many envelopes in memory the database is not known to have."""
+        left = self._memory.totals() if self._memory else None
+        return left.pending + left.parked if left else 0
+
+    def _bring_home(self) -> bool:
+        """Take what is in memory to the disk, all of it or nothing; tell whether none is left in memory.
+
+        A stand-in of which everything is stored already is given up instead.
+        """
+        if self._memory is None or self._disk is None:
+            return self._memory is None
+        if self._unsettled() and not self._move(self._memory, self._disk):
+            return False
+        self._retire(self._memory)
+        self._memory = None
+        self._note()
+        return True
+
+    def _move(self, memory: SpoolDatabase, disk: SpoolDatabase) -> bool:
+        try:
+            if shutil.disk_usage(self._path.parent).free < 2 * memory.totals().size:
+                return False  # once for the log, once for the file
+            moved = disk.take_over(memory)
+        except OSError:
+            return False
+        except sqlite3.DatabaseError as error:
+            self._suffer(error, self._stay)
+            return False
+        self._stuck = ""
+        log.info("what was kept in memory is on the disk now", envelopes=moved, given_up=memory.lost)
+        return True
+
+    def _rescue(self) -> bool:
+        """Take to the disk what would end with this process, or as much of it as there is room for."""
+        if self._disk is None:
+            with contextlib.suppress(SpoolBusyError):
+                self._open_disk()
+        if self._bring_home():
+            return True
+        self._ballast.shrink()
+        self._shed()
+        for _ in range(_HALVINGS):
+            if self._bring_home():
+                return True
+            if self._memory and self._disk:
+                self._memory.squeeze(self._memory.totals().size // 2, "there was no room on the disk")
+        return self._bring_home()
+
+    def _stay(self, trouble: str) -> None:
+        """Leave in memory what does not fit, and give back what the attempt has taken of the disk."""
+        if trouble != self._stuck and not self._trouble.why:
+            log.warning("what is kept in memory cannot be taken to the disk", why=trouble)
+        self._stuck = trouble
+        self._shed()
 
     # When the disk fails
 
@@ -269,7 +336,10 @@ class SpoolStore:
 
     def _make_room(self, trouble: str) -> None:
         """Give the disk back what only acknowledged envelopes take."""
-        self._say(trouble)
+        self._trouble.say(trouble)
+        self._shed()
+
+    def _shed(self) -> None:
         try:
             if self._disk:
                 self._disk.shed()
@@ -282,31 +352,39 @@ class SpoolStore:
         self._reserve_spent = self._ballast.release() or self._reserve_spent
         self._make_room(trouble)
 
-    def _give_up(self, trouble: str) -> None:
-        """Leave the disk alone for a while."""
-        self._say(trouble)
-        self._disk_again_at = self._clock.up() + int(_TRY_DISK_AGAIN_S * 1e6)
-
-    def _open_disk(self) -> None:
+    def _claim(self) -> bool:
+        """Make the directory if need be and take its lock; False when it cannot be written."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.release()
             self._lock.acquire()
         except OSError as error:
-            self._give_up(f"{self._path.parent}: {error.strerror}")
+            self._trouble.pause(f"{self._path.parent}: {error.strerror}")
+            return False
+        return True
+
+    def _open_disk(self) -> None:
+        if not self._claim():
             return
-        try:
-            self._disk = self._database(self._tally.read())
-        except sqlite3.DatabaseError as error:
-            self._suffer(error, self._give_up)
-        else:
-            self._tally.write(self._disk.numbers())
-            self._say("")
-        if self._disk:
-            self._ballast.fill()
+        for effort in (self._spend_reserve, self._trouble.pause):
+            try:
+                self._disk = self._database(self._noted())
+            except sqlite3.DatabaseError as error:
+                self._suffer(error, effort)
+            else:
+                self._opened()
+            if self._disk:
+                break
+
+    def _opened(self) -> None:
+        self._note()
+        if self._ballast.fill():
+            self._reserve_spent = False
+        if not self._reserve_spent:
+            self._trouble.say("")
 
     def _database(self, noted: Mapping[str, int]) -> SpoolDatabase:
-        return SpoolDatabase(
+        database = SpoolDatabase(
             self._path,
             agent=self._agent,
             clock=self._clock,
@@ -314,23 +392,53 @@ class SpoolStore:
             machine=self._machine,
             noted=noted,
         )
+        self._file.note()
+        return database
+
+    def _follow(self) -> None:
+        """Begin anew where the spool should be if somebody has taken its file away, with all that it holds.
+
+        A file that was removed or moved can be used as long as it is open; nobody would find it afterwards.
+        """
+        if (old := self._disk) is None or self._file.in_place:
+            return
+        self._file.forget()  # until all is carried over this is tried again
+        try:
+            if not self._claim():
+                return
+            self._disk = self._database({})
+            carried = self._disk.adopt(old.numbers(), old.envelopes())
+            text = f"the file of the spool was taken away while in use; {carried} of its envelopes were carried over"
+            log.error("the file of the spool was taken away while in use", carried_over=carried)
+            self._disk.append("events", [fault_event(text, self._clock)])
+        except (SpoolBusyError, sqlite3.DatabaseError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and schema.fault(error) is None:
+                raise
+            if self._disk is not old and self._disk:
+                self._disk.close()
+            self._disk = old
+            self._file.forget()
+            self._trouble.pause(str(error))
+        else:
+            self._retire(old)
+            self._opened()
 
     def _replace(self, why: str) -> None:
         """Put the damaged file aside, begin a new one and save what can be saved."""
         try:
             damaged = quarantine(self._path, keep=_KEEP_DAMAGED, max_bytes=self._limits.max_bytes)
             self._disk = self._database({})
-            saved = _save(damaged, self._disk, self._tally.read())
+            saved = salvage.save(damaged, self._disk, self._noted())
             text = f"the spool was damaged ({why}); {saved} of its envelopes were saved, the file is kept in {damaged}"
             log.error("the spool was damaged", why=why, saved=saved, kept=str(damaged))
             self._disk.append("events", [fault_event(text, self._clock)])
-            self._tally.write(self._disk.numbers())
+            self._note()
         except (OSError, sqlite3.DatabaseError) as error:
             if isinstance(error, sqlite3.DatabaseError) and schema.fault(error) is None:
                 raise
-            self._give_up(f"{self._path}: {error}")
+            self._trouble.pause(f"{self._path}: {error}")
         else:
-            self._say("")
+            self._trouble.say("")
 
     def _confess(self, db: SpoolDatabase, text: str) -> None:
         """Have the central database know that records are, or are no longer, kept in memory only."""
@@ -338,28 +446,3 @@ class SpoolStore:
             self._confessed = db.volatile
             event = fault_event(text, self._clock)
             self._ask(db, lambda db: len(db.append("events", [event])), 0)
-
-    def _say(self, trouble: str) -> None:
-        """Log a change of the disk's state, once."""
-        if trouble and not self._trouble:
-            log.error("the spool cannot be written, making room or keeping records in memory", why=trouble)
-        elif self._trouble and not trouble:
-            log.info("the spool can be written again")
-        self._trouble = trouble
-
-
-def _save(damaged: Path, into: SpoolDatabase, noted: Mapping[str, int]) -> int:
-    """Carry over what can be read of ``damaged``; return how many envelopes.
-
-    Of streams that it does not even name any more, ``noted`` tells how far they had come.
-    """
-    try:
-        with salvage.opened(damaged) as db:
-            found = salvage.streams(db)
-            highest = {s: max(found.get(s, 0), noted.get(s, 0)) for s in (*found, *noted)}
-            return into.adopt(highest, salvage.survivors(db))
-    except sqlite3.DatabaseError as error:
-        if schema.fault(error) is None and not isinstance(error, sqlite3.OperationalError):
-            raise
-    into.adopt(noted, iter(()))
-    return 0

@@ -132,7 +132,9 @@ class Uplink:
             return "no connection to the broker"
         if self._collector is None:
             return "the collector is away"
-        return "sending" if self._resumed else "waiting for the collector's answer"
+        if not self._resumed:
+            return "waiting for the collector's answer"
+        return "sending what is new, the backlog waits for its turn" if self._window.waiting else "sending"
 
     async def serve(self, session: Session) -> None:
         """Deliver over this session until cancelled or the link is down.
@@ -208,6 +210,7 @@ class Uplink:
     async def _say_hello(self, session: Session) -> None:
         self._told = await self._spool.news()
         found = await self._spool.describe()
+        self._window.begin({info.stream: info.last for info in found})
         many = max(1, _MAX_RANGES // max(1, len(found)))
         # The present stream first: a collector that looks at only so many has seen what matters.
         streams = tuple(
@@ -298,11 +301,12 @@ class Uplink:
             return None
         pick = self._spool.newest if lane == "newest" else self._spool.oldest
         envelope = await pick(frozenset(self._window.flying))
-        if envelope:
-            self._window.sent(envelope.key, lane, time.monotonic())
-            self.traffic.sent += envelope.key not in self._sent
-            self.traffic.resent += envelope.key in self._sent
-            self._sent.add(envelope.key)
+        if envelope is None or not self._window.admits(envelope.key):
+            return None
+        self._window.sent(envelope.key, lane, time.monotonic())
+        self.traffic.sent += envelope.key not in self._sent
+        self.traffic.resent += envelope.key in self._sent
+        self._sent.add(envelope.key)
         return envelope
 
     # What the collector says
@@ -329,12 +333,12 @@ class Uplink:
         if resume.session != self._session:
             return
         await self._spool.resume(resume.missing)
-        self._window.grant(resume.window)
+        self._window.grant(resume.window, wait=resume.wait)
         self._resumed = True
 
     async def _apply_ack(self, ack: Ack) -> None:
         reach(ACK_RECEIVED)
-        self._window.grant(ack.window)
+        self._window.grant(ack.window, wait=ack.wait)
         hits = [key for key in self._sent if key.stream == ack.stream and contains(ack.committed, key.seq)]
         told = sum(last - first + 1 for first, last in ack.committed)
         self.traffic.late += max(0, told - len(hits))

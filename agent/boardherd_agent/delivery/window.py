@@ -1,12 +1,13 @@
 """Which envelope may go out next: pure bookkeeping of what is on its way.
 
 One slot of the window is reserved for the newest envelope, so that the present is seen at once while a
-backlog drains, oldest first, through the others. With a window of one the two take turns.
+backlog drains, oldest first, through the others. With a window of one the two take turns. And where the
+collector makes the backlog wait, because many agents have one, only the reserved slot remains, for what is new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, KeysView
+from collections.abc import Collection, KeysView, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ RESEND_AFTER_S = 5.0
 """An envelope is sent again after this time, or after four times the usual if that is longer."""
 MAX_STRIKES = 10
 """An envelope is given up after so many sends that had no answer while others had one."""
+
+PRESENT = 3
+"""So many of the newest numbers at the beginning are new: what is told of one moment may be in as many envelopes."""
 
 Lane = Literal["newest", "backlog"]
 
@@ -36,6 +40,8 @@ class Window:
         """Begin with a window of one and nothing on its way; an answer is waited for ``resend_after_s`` at least."""
         self._patience = resend_after_s
         self._granted = 1
+        self._waiting = False
+        self._old: Mapping[str, int] = {}
         self._flights: dict[Key, _Flight] = {}
         self._turn: Lane = "newest"
         self._smoothed = 0.0
@@ -51,19 +57,35 @@ class Window:
         """How long an answer is waited for, in seconds."""
         return max(self._patience, 4 * self._smoothed)
 
-    def grant(self, size: int) -> None:
-        """Take over the size that the collector grants. A smaller one calls nothing back."""
-        self._granted = size
+    @property
+    def waiting(self) -> bool:
+        """Whether the backlog waits for its turn."""
+        return self._waiting
+
+    def begin(self, numbers: Mapping[str, int]) -> None:
+        """Note up to which number of each stream the spool had come when the collector was asked."""
+        self._old = {stream: last - PRESENT for stream, last in numbers.items()}
+
+    def grant(self, size: int, *, wait: bool = False) -> None:
+        """Take over the size that the collector grants. A smaller one, or having to wait, calls nothing back."""
+        self._granted, self._waiting = size, wait
+
+    def admits(self, key: Key) -> bool:
+        """Tell whether ``key`` may be sent: while the backlog waits, only what is new."""
+        return not self._waiting or key.seq > self._old.get(key.stream, 0)
 
     def lane(self) -> Lane | None:
         """Return what may be sent now besides what is on its way: the newest, the oldest, or nothing."""
+        if self._waiting:
+            return None if self._newest_flies() else "newest"
         if len(self._flights) >= self._granted:
             return None
         if self._granted == 1:
             return self._turn
-        if not any(flight.lane == "newest" for flight in self._flights.values()):
-            return "newest"
-        return "backlog"
+        return "backlog" if self._newest_flies() else "newest"
+
+    def _newest_flies(self) -> bool:
+        return any(flight.lane == "newest" for flight in self._flights.values())
 
     def sent(self, key: Key, lane: Lane, now: float) -> None:
         """Note that ``key`` is on its way."""
@@ -110,5 +132,5 @@ class Window:
 
     def reset(self) -> None:
         """Begin a new session: nothing is on its way, and the collector has granted one."""
-        self._granted = 1
+        self._granted, self._waiting = 1, False
         self._flights.clear()

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from boardherd_agent.delivery.envelopes import (
     Class,
     Draft,
     Key,
     Origin,
+    StoredEnvelope,
     fault_event,
     loss_event,
     merge_losses,
     pack,
 )
-from boardherd_agent.delivery.salvage import Survivor
 from boardherd_shared.clock import Clock
 from boardherd_shared.ids import new_stream
-from boardherd_shared.messages import digest
 from boardherd_shared.records import LostRange, Record
 
 _LOSSES_PER_ENVELOPE = 400
@@ -77,13 +76,20 @@ class Writer:
             (carrier,) = self._db.execute(
                 "SELECT id FROM envelopes WHERE stream = ? AND seq = ?", (self.streams[key.stream], key.seq)
             ).fetchone()
-            self._db.executemany(
-                "INSERT INTO losses (carrier, stream, first, last, records, reason, oldest, newest)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(carrier, o.stream, o.first, o.last, o.records, o.reason, o.oldest, o.newest) for o in part],
-            )
+            self._remember(carrier, part)
 
-    def adopt(self, one: Survivor) -> bool:
+    def enlist(self, numbers: Mapping[str, int]) -> None:
+        """Take up streams of another spool and how far they have come; new envelopes get the present one still."""
+        for stream, last in reversed(list(numbers.items())):
+            self._db.execute(
+                # Below all others, since the highest row is the present stream.
+                "INSERT INTO streams (id, stream, last) SELECT min(id) - 1, ?, ? FROM streams WHERE true"
+                " ON CONFLICT (stream) DO UPDATE SET last = max(last, excluded.last)",
+                (stream, last),
+            )
+        self.reload()
+
+    def adopt(self, one: StoredEnvelope) -> bool:
         """Write an envelope of another spool as it is; False if its stream is unknown or it makes no sense."""
         cursor = self._db.execute(
             "INSERT OR IGNORE INTO envelopes"
@@ -96,8 +102,8 @@ class Writer:
                 one.code,
                 one.records,
                 len(one.payload),
-                digest(one.payload),
-                self.running_time(),
+                one.digest,
+                self.running_time() - one.age,
                 one.oldest,
                 one.newest,
                 one.payload,
@@ -105,7 +111,11 @@ class Writer:
                 one.seq,
             ),
         )
-        return cursor.rowcount > 0
+        if cursor.rowcount < 1:
+            return False
+        assert cursor.lastrowid is not None
+        self._remember(cursor.lastrowid, one.losses)
+        return True
 
     def running_time(self) -> int:
         """Return the microseconds for which a PC with this spool has been running.
@@ -127,6 +137,14 @@ class Writer:
         meta: dict[str, str | int] = dict(self._db.execute("SELECT key, value FROM meta"))
         self._time_at_start = int(meta.get("running_time", 0))
         self._up_at_start = int(meta.get("up", 0)) if meta.get("boot") == self.clock.boot else 0
+
+    def _remember(self, carrier: int, losses: Iterable[LostRange]) -> None:
+        """Note that the envelope in row ``carrier`` tells of ``losses``."""
+        self._db.executemany(
+            "INSERT INTO losses (carrier, stream, first, last, records, reason, oldest, newest)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(carrier, o.stream, o.first, o.last, o.records, o.reason, o.oldest, o.newest) for o in losses],
+        )
 
     def _insert(self, draft: Draft) -> None:
         number = self.streams[self.stream]

@@ -129,6 +129,18 @@ class BoardWatch:
             return None
         return self._boot.times()
 
+    async def look(self) -> None:
+        """Look with every probe now, and return when all have looked."""
+        async with asyncio.TaskGroup() as looks:
+            for prober in self._probers:
+                looks.create_task(prober.look(), name=f"look {self.board} {prober.name}")
+
+    @property
+    def console_taken(self) -> str:
+        """Who else holds the board's console, in words; empty when nobody does or nobody knows."""
+        trouble = self._evidence.console_state.trouble
+        return f"its console is {trouble}" if trouble.startswith("busy: ") else ""
+
     def record(self, *, change: bool) -> BoardRecord:
         """Return the verdict of this moment with its evidence."""
         judgement = self._judgement

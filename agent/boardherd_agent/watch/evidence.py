@@ -163,6 +163,23 @@ class Evidence:
         return max((self.stages[stage] for stage in _BEGINNINGS if stage in self.stages), default=None)
 
     @property
+    def up_before_restart(self) -> int | None:
+        """When the board last gave a sign, under the same power, of having come further than where it is again."""
+        if self.restarted is None:
+            return None
+        stages = list(Stage)
+        place = max(stages.index(stage) for stage in _BEGINNINGS if self.stages.get(stage) == self.restarted)
+        further = [self.stages[stage] for stage in stages[place + 1 :] if stage in self.stages]
+        signs = (*self.answered.values(), *further)
+        return max((at for at in signs if (self.powered_on or 0) <= at < self.restarted), default=None)
+
+    def power_between(self, begin: int, end: int) -> set[Power]:
+        """Return the states of the power that were read from ``begin`` to ``end``."""
+        earlier = [reading.power for reading in self.readings if reading.up <= begin]
+        meanwhile = [reading.power for reading in self.readings if begin < reading.up <= end]
+        return {*(earlier[-1:] or [Power.UNKNOWN]), *meanwhile}
+
+    @property
     def life(self) -> int | None:
         """When the board's present life began: power-on or the newest boot on the console. None: unknown.
 

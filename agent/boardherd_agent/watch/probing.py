@@ -103,6 +103,10 @@ class Prober:
             self._on_look(look)
             await self._wait(interval(self._pace, self.name, self._verdict(), look.answer, self._misses))
 
+    async def look(self) -> None:
+        """Look once now, beside the regular looks, and tell of it."""
+        self._on_look(await self._look())
+
     def hurry(self) -> None:
         """Look now."""
         self._hurry.set()

@@ -152,10 +152,17 @@ class _Case:
         return self.life is not None and seconds(self.now - self.life) < self.rules.boot_time_s
 
     @property
-    def restarted_by_itself(self) -> bool:
-        """A boot began on the console long after the power-on, or without one."""
-        on, again = self.evidence.powered_on, self.evidence.restarted
-        return again is not None and (on is None or seconds(again - on) >= self.rules.boot_time_s)
+    def restart(self) -> str:
+        """How to say that the present boot is not the first since the power-on; nothing if that is not known.
+
+        A boot that is merely heard long after the power-on, or by an agent that has just begun to listen, may
+        well be the first: before it the board must have answered, or have come further.
+        """
+        began, before = self.evidence.restarted, self.evidence.up_before_restart
+        if began is None or before is None:
+            return ""
+        steady = self.evidence.switched and self.evidence.power_between(before, began) == {Power.ON}
+        return "restarted without a power cycle, " if steady else "restarted, "
 
     @property
     def booting(self) -> bool:
@@ -274,8 +281,7 @@ def _boot_progress(case: _Case) -> str:
     stage = case.evidence.last_stage()
     seen = f"{stage} seen on the console" if stage else "powered on"
     waits = [probe for probe, how in case.usable.items() if how is not Standing.ANSWERS]
-    itself = "restarted by itself, " if case.restarted_by_itself else ""
-    return f"{itself}{seen}, waiting for {listed(waits) or 'a prompt there'}"
+    return f"{case.restart}{seen}, waiting for {listed(waits) or 'a prompt there'}"
 
 
 def _not_all_answer(case: _Case) -> Judgement:

@@ -17,6 +17,7 @@ from boardherd.exit_codes import Exit, Failure
 
 if TYPE_CHECKING:
     from boardherd.client import Client
+    from boardherd.local import LocalAgent
     from boardherd.settings import Settings
     from boardherd_shared.views import FleetView
 
@@ -34,6 +35,8 @@ class Lab:
     flags: dict[str, str | None] = field(default_factory=dict)
     timeout: float | None = None
     json: bool = False
+    local: bool = False
+    """Commands go to the agent of this machine, not to the broker."""
 
     def settings(self) -> Settings:
         """Return the settings in force; raises Failure when a source of them makes no sense."""
@@ -46,15 +49,24 @@ class Lab:
             raise Failure(Exit.USAGE, str(error).replace("\n", "; ")) from error
 
     def client(self) -> Client:
-        """Return a client of the lab."""
+        """Return a client of the lab; raises Failure where only the agent of this machine may be asked."""
         from boardherd.client import Client
         from boardherd_shared import logs
 
+        if self.local:
+            raise Failure(Exit.USAGE, "--local is for commands that the agent of this machine carries out")
         settings = self.settings()
         # Failures reach the operator as one sentence, not as log lines; the MQTT library has a level of its own.
         logs.configure("critical")
         logging.getLogger("mqtt").setLevel(logging.CRITICAL)
         return Client(settings)
+
+    def agent_here(self) -> LocalAgent:
+        """Return the agent of this machine; raises Failure when a source of settings makes no sense."""
+        from boardherd.local import LocalAgent
+
+        settings = self.settings()
+        return LocalAgent(settings.socket, settings.timeout)
 
     def fleet(self) -> FleetView:
         """Return the current fleet; raises Failure."""
@@ -101,6 +113,11 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
             lab.json = True
         case "timeout":
             lab.timeout = value
+        case "local":
+            lab.local = True
+        case "socket":
+            lab.local = True
+            lab.flags["socket"] = value
         case name:
             lab.flags[str(name)] = value
 
@@ -151,6 +168,22 @@ def lab_options(*, hidden: bool) -> Callable[[F], F]:
             hidden=hidden,
         ),
         click.option(
+            "--local",
+            is_flag=True,
+            help="Send commands to the agent of this machine, without the broker.",
+            callback=_keep,
+            expose_value=False,
+            hidden=hidden,
+        ),
+        click.option(
+            "--socket",
+            metavar="PATH",
+            help="The same, at another socket than /run/boardherd/agent.sock.",
+            callback=_keep,
+            expose_value=False,
+            hidden=hidden,
+        ),
+        click.option(
             "--json",
             "as_json",
             is_flag=True,
@@ -168,8 +201,29 @@ def lab_options(*, hidden: bool) -> Callable[[F], F]:
     return decorate
 
 
+def complete_line(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the lines of the board that was named before; nothing when nobody answers."""
+    del param
+    board = ctx.params.get("board")
+    try:
+        client = (ctx.find_object(Lab) or Lab()).client()
+        fleet = run(asyncio.wait_for(client.fleet(), COMPLETION_TIMEOUT_S))
+    except (Failure, TimeoutError):
+        return []
+    names = {
+        port.state.line
+        for relay in fleet.relays
+        for port in relay.ports
+        if port.board == board and port.state and port.state.line
+    }
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return a completion of ids: of "boards", of "relays", or of relay "ports"; silent when nobody answers."""
+    """Return a completion of ids: of "boards", "pcs", "relays" or relay "ports", or of several, "ports boards".
+
+    It offers nothing when nobody answers.
+    """
 
     def offer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         del param
@@ -181,8 +235,9 @@ def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[
         ids = {
             "boards": [board.id for board in fleet.boards],
             "pcs": [pc.id for pc in fleet.pcs],
+            "relays": [relay.id for relay in fleet.relays],
             "ports": [f"{port.relay}:{port.port}" for relay in fleet.relays for port in relay.ports],
         }
-        return [id_ for id_ in ids[kind] if id_.startswith(incomplete)]
+        return [id_ for some in kind.split() for id_ in ids[some] if id_.startswith(incomplete)]
 
     return offer

@@ -33,6 +33,9 @@ RESEND_AFTER_S = 5.0
 ANSWER_WITHIN_S = 10.0
 """A hello that nobody has answered for so long is said again."""
 
+PRESENT = 3
+"""So many envelopes before a resume are no backlog: what is told of one moment may be in as many."""
+
 Lane = Literal["newest", "backlog"]
 Shape = tuple[tuple[str, int], ...]
 """How many records of each kind are in an envelope."""
@@ -127,6 +130,8 @@ class SimulatedAgent:
         self._resumed_at = 0.0
         self.resumed = False
         self._window = 1
+        self._wait = False
+        self._old = 0
         self._turn: Lane = "newest"
         self._smoothed = 0.0
 
@@ -182,7 +187,7 @@ class SimulatedAgent:
         """Begin a session: nothing is on its way, and nothing may be sent before a resume."""
         self._session = session
         self.resumed = False
-        self._window = 1
+        self._window, self._wait = 1, False
         self._flights.clear()
         self._waiting = deque(sorted(self.pending))
 
@@ -199,6 +204,7 @@ class SimulatedAgent:
         """Return the introduction for this session; an answer is then waited for."""
         assert self._session is not None
         self._hello_at = now
+        self._old = self.last - PRESENT
         at = self._clock.wall(now)
         retained = tuple(_spans(self.pending))
         return Hello(
@@ -229,7 +235,7 @@ class SimulatedAgent:
             self._awaiting_fresh = self._resumed_at = now
         if self.tally.resumed_at is None:
             self.tally.resumed_at = now
-        self.resumed, self._window = True, resume.window
+        self.resumed, self._window, self._wait = True, resume.window, resume.wait
         missing = resume.missing.get(self.stream, ())
         self._settle([seq for seq in self.pending if seq in self._sent and not _within(seq, missing)], now)
 
@@ -243,7 +249,7 @@ class SimulatedAgent:
         if ack.stream != self.stream:
             self.tally.strange += 1
             return
-        self._window = ack.window
+        self._window, self._wait = ack.window, ack.wait
         hits = [seq for seq in self._sent if _within(seq, ack.committed)]
         self._note_others(ack.committed, len(hits))
         self._measure_speed(hits, now)
@@ -331,15 +337,19 @@ class SimulatedAgent:
         return first
 
     def _lane(self) -> Lane | None:
+        newest = any(flight.lane == "newest" for flight in self._flights.values())
+        if self._wait:
+            return None if newest else "newest"
         if len(self._flights) >= self._window:
             return None
         if self._window == 1:
             return self._turn
-        newest = any(flight.lane == "newest" for flight in self._flights.values())
         return "backlog" if newest else "newest"
 
     def _take(self, lane: Lane) -> int | None:
         while self._waiting:
+            if self._wait and self._waiting[-1] <= self._old:
+                return None
             seq = self._waiting.pop() if lane == "newest" else self._waiting.popleft()
             if seq in self.pending and seq not in self._flights:
                 return seq

@@ -23,8 +23,12 @@ Fields = dict[str, float | int]
 
 Sampler = Callable[[], Fields]
 
-SAMPLER_FAULTS = (psutil.Error, OSError, NotImplementedError, AttributeError, ValueError)
-"""What a sampler raises where the system forbids, lacks or garbles what it reads."""
+SAMPLER_FAULTS = (psutil.Error, OSError, NotImplementedError, ValueError)
+"""What a sampler raises where the system forbids, lacks or garbles what it reads.
+
+Functions that psutil has on some systems only are asked for by name, see :func:`.system.optional`, so that an
+AttributeError is always a mistake of ours, and ends the process as such.
+"""
 
 
 def build_samplers(disk_mountpoint: str, process_patterns: Iterable[str]) -> dict[str, Sampler]:

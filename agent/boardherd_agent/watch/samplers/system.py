@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 _LOADAVG = Path("/proc/loadavg")
 _PLAUSIBLE_C = (-40.0, 150.0)
 """Unconnected sensor inputs report figures such as -273 or 255 degrees."""
+
+
+def optional(name: str) -> Callable[..., Any] | None:
+    """Return the function of psutil that is called ``name``, None on systems for which psutil has none."""
+    found: Callable[..., Any] | None = getattr(psutil, name, None)
+    return found
+
+
+LOAD = optional("getloadavg")
+SENSORS = optional("sensors_temperatures")
 
 
 def parse_loadavg(text: str) -> tuple[float, float, float, int]:
@@ -22,19 +34,22 @@ def parse_loadavg(text: str) -> tuple[float, float, float, int]:
 
 
 def sample_load() -> dict[str, float | int]:
-    """Return the load averages."""
+    """Return the load averages; nothing on systems that know no load."""
     if sys.platform == "linux":
         one, five, fifteen, _ = parse_loadavg(_LOADAVG.read_text())
+    elif LOAD is None:
+        return {}
     else:
-        one, five, fifteen = psutil.getloadavg()
+        one, five, fifteen = LOAD()
     return {"load_1m": one, "load_5m": five, "load_15m": fifteen}
 
 
 def sample_temperature() -> dict[str, float | int]:
     """Return the hottest plausible sensor; nothing on machines without sensors."""
-    read = getattr(psutil, "sensors_temperatures", None)
-    if read is None:
+    if SENSORS is None:
         return {}
     low, high = _PLAUSIBLE_C
-    degrees = [sensor.current for chip in read().values() for sensor in chip if low < sensor.current < high]
+    degrees = [
+        sensor.current for chip in SENSORS().values() for sensor in chip if low < sensor.current < high
+    ]
     return {"temperature_c": round(max(degrees), 1)} if degrees else {}

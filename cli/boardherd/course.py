@@ -38,7 +38,7 @@ class Line:
 
 
 class Course:
-    """Follows one command. Times are seconds since it was sent; the clocks of agents are only compared with each other."""
+    """Follows one command. Times are seconds since it was sent; an agent's clock is compared with itself only."""
 
     def __init__(self, title: str) -> None:
         """Begin before anybody has answered; ``title`` is what was asked for: "cycle evm-07"."""

@@ -26,7 +26,8 @@ class LocalAgent:
     ) -> AsyncGenerator[CommandStep]:
         """Hand over ``command`` and yield each step of its life; the last one is final.
 
-        ``sighted`` is never told anything: the socket speaks of commands alone. Raises Silence when there is no answer, Failure when nobody listens or the agent stops meanwhile.
+        ``sighted`` is never told anything: the socket speaks of commands alone.
+        Raises Silence when there is no answer, Failure when nobody listens or the agent stops meanwhile.
         """
         del sighted
         command = complete(command, target, self._timeout)

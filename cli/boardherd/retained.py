@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from boardherd.holding import shown, status_under
 from boardherd_shared.command import CommandStep
 from boardherd_shared.messages import BoardState, Hello, PortState, ProtocolError, Status, decode
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
@@ -202,13 +203,17 @@ class Retained:
             if it.record.board == id_ and not it.record.line
         )
         usual = {BoardStatus.IDLE, BoardStatus.OFFLINE}
+        lock = shown(record.lock) if record.lock and record.lock.until / 1e6 > now else None
         status = BoardStatus.IDLE if alive else BoardStatus.OFFLINE
-        if older and (older.status not in usual and (alive or older.status is BoardStatus.DEACTIVATED)):
+        if lock:
+            status = status_under(lock)
+        elif older and (older.status not in usual and (alive or older.status is BoardStatus.DEACTIVATED)):
             status = older.status
         return (older or _unheard(id_, agent)).model_copy(
             update={
                 "pc": agent,
                 "status": status,
+                "lock": lock,
                 "verdict": verdict,
                 "is_alive": alive,
                 "text": text,

@@ -1,8 +1,8 @@
 """Where the lab is, and who asks.
 
 Sources, strongest first: flags, environment (``BOARDHERD_BROKER``, ``BOARDHERD_API``, ``BOARDHERD_SITE``,
-``BOARDHERD_OPERATOR``, ``BOARDHERD_API_TOKEN_FILE``, ``BOARDHERD_SOCKET``), the configuration file (``BOARDHERD_CONFIG``, or
-``~/.config/boardherd/config.toml``), the connection file of a running demo, defaults.
+``BOARDHERD_OPERATOR``, ``BOARDHERD_API_TOKEN_FILE``, ``BOARDHERD_SOCKET``), the configuration file
+(``BOARDHERD_CONFIG``, or ``~/.config/boardherd/config.toml``), the connection file of a running demo, defaults.
 
 Broker and API belong to one lab: where only one of them is named, the other is looked for on the same host,
 and the demo's file counts only when nothing stronger names either.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from boardherd.holding import holder, lock_on
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
 from boardherd_shared.records import Blame, Health, Power, Verdict
-from boardherd_shared.views import BoardView, FleetView, PcView, PortView, RelayView
+from boardherd_shared.views import BoardView, FleetView, LockView, PcView, PortView, RelayView
 
 Tone = Literal["", "good", "bad", "warn", "quiet", "strong"]
 
@@ -237,7 +238,7 @@ def _pc_row(pc: PcView) -> Row:
 
 def boards_table(boards: Sequence[BoardView], fleet: FleetView) -> Table:
     """Return boards, one line each."""
-    headings = ("BOARD", "NAME", "PLATFORM", "PC", "VERDICT", "FOR", "POWER", "WHY")
+    headings = ("BOARD", "NAME", "PLATFORM", "PC", "VERDICT", "FOR", "POWER", "HOLDER", "WHY")
     ports = {f"{port.relay}:{port.port}": port for relay in fleet.relays for port in relay.ports}
     dark = _offline(fleet)
     rows = []
@@ -252,10 +253,45 @@ def boards_table(boards: Sequence[BoardView], fleet: FleetView) -> Table:
                 Cell(f"● {verdict_word(board.verdict)}", _VERDICT_TONE[board.verdict]),
                 Cell(lasted(board, fleet.at)),
                 Cell(", ".join(feeds)),
+                Cell(holder(lock, fleet.at) if (lock := lock_on(board, fleet.at)) else ""),
                 Cell(reason_of(board), "quiet"),
             )
         )
     return Table(headings, tuple(rows), ("PLATFORM", "PC", "FOR", "NAME"))
+
+
+def held_boards(fleet: FleetView) -> list[tuple[BoardView, LockView]]:
+    """Return the boards that somebody holds, each with its lock."""
+    return [(board, lock) for board in fleet.boards if (lock := lock_on(board, fleet.at))]
+
+
+def locks_table(held: Sequence[tuple[BoardView, LockView]], now: float) -> Table:
+    """Return who holds which board, one line each, ``now`` in Unix seconds."""
+    headings = ("BOARD", "NAME", "HOLDER", "FOR", "USE", "SINCE", "UNTIL", "LEFT", "REASON")
+    rows = tuple(
+        (
+            Cell(board.id, "strong"),
+            Cell(board.name),
+            Cell(lock.owner),
+            Cell(lock.on_behalf_of or ""),
+            Cell(lock.use),
+            Cell(moment(round(lock.since * 1e6), now), "quiet"),
+            Cell(moment(round(lock.until * 1e6), now)),
+            Cell(ago(lock.until - now)),
+            Cell(lock.reason or "", "quiet"),
+        )
+        for board, lock in held
+    )
+    return Table(headings, rows, ("SINCE", "NAME", "FOR"))
+
+
+def holders_table(held: Sequence[tuple[BoardView, LockView]], now: float) -> Table:
+    """Return who holds which board until when, in short."""
+    rows = tuple(
+        (Cell(board.id, "strong"), Cell(holder(lock, now)), Cell(lock.use), Cell(lock.reason or "", "quiet"))
+        for board, lock in held
+    )
+    return Table(("HELD", "BY", "USE", "REASON"), rows)
 
 
 def ports_table(ports: Sequence[PortView], fleet: FleetView) -> Table:

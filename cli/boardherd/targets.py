@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from boardherd.exit_codes import Exit, Failure
@@ -28,7 +28,7 @@ class Target:
     board: str | None = None
     relay: str | None = None
     port: int | None = None
-    belongs_to: str | None = None
+    belongs_to: str | None = field(default=None, compare=False)
     """The board that the port feeds, or that its line belongs to."""
 
     @property

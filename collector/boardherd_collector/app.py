@@ -99,6 +99,7 @@ async def run(
             async with asyncio.TaskGroup() as group:
                 group.create_task(ingest.run(), name="ingest")
                 group.create_task(connection.run(ingest), name="broker connection")
+                group.create_task(connection.watch_clock(), name="clock watch")
                 group.create_task(upkeep.run(), name="upkeep")
 
 

@@ -14,6 +14,7 @@ from boardherd_collector.envelopes import Rejected
 from boardherd_collector.fleet import Fleet
 from boardherd_collector.health import BROKER, Health
 from boardherd_collector.ingest import Ingest
+from boardherd_collector.times import SECOND, TOLERANCE
 from boardherd_shared.command import CommandStep
 from boardherd_shared.ids import RESERVED_AGENT_IDS, new_session
 from boardherd_shared.link import BrokerSettings, Farewell, Incoming, Link, Session
@@ -29,6 +30,7 @@ _BREATH = 50
 """So many messages are taken in one go before other tasks get their turn."""
 _REPLAY_S = 5.0
 """After so long nothing that arrives can be what the broker had merely kept."""
+_CLOCK_LOOK_S = 5.0
 _COMPLAINTS_KEPT = 1000
 _COMPLAIN_EVERY_S = 60.0
 
@@ -88,6 +90,17 @@ class Connection:
         """
         self._session = new_session()
         self._announce()
+
+    async def watch_clock(self) -> None:
+        """Take a new session when this machine's clock has been set: what was learned by it may be wrong."""
+        ahead = time.time() - time.monotonic()
+        while True:
+            await asyncio.sleep(_CLOCK_LOOK_S)
+            now = time.time() - time.monotonic()
+            if abs(now - ahead) * SECOND > TOLERANCE:
+                log.warning("the clock of this machine was set", by_s=round(now - ahead))
+                self.renew()
+            ahead = now
 
     async def _serve(self, session: Session, ingest: Ingest) -> None:
         self._session, self._connection, self._live = session.id, session.id, False

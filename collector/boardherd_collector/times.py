@@ -15,6 +15,8 @@ from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, Relay
 SECOND = 1_000_000
 TOLERANCE = 5 * SECOND
 """A wall clock this close to the truth is believed: it is finer than the way the offset was learned."""
+DELAYED = 60 * SECOND
+"""No hello that is said to a live session takes so long to arrive."""
 MAX_AGE = 30 * 24 * 3600 * SECOND
 """How long raw records are kept; nothing older is stored."""
 MAX_AHEAD = 600 * SECOND
@@ -55,6 +57,17 @@ def moment(at: int, up: int, clock: int | None) -> Moment:
     if abs(clock + up - at) <= TOLERANCE:
         return Moment(at, TimeQuality.AGENT)
     return Moment(clock + up, TimeQuality.CORRECTED)
+
+
+def relearned(known: int | None, told: int) -> int:
+    """Return the offset of a boot's clock that holds, after a hello told one now.
+
+    Both clocks are those of machines, and ours may have been wrong when the first was learned. A smaller offset
+    is a better one: a hello comes late, never early. A larger one must be so by more than any delay.
+    """
+    if known is None or told < known - TOLERANCE or told > known + DELAYED:
+        return told
+    return known
 
 
 def out_of_range(at: int, received_at: int) -> str | None:

@@ -93,6 +93,22 @@ class Hello(_Message):
     sample_interval_s: float = Field(10.0, gt=0, description="so that the collector knows when data is late")
 
 
+class Standing(BaseModel):
+    """What an agent must heed and cannot know: what others decided about its boards and relays."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    contested: dict[Slug, Slug] = Field(
+        default_factory=dict, description="boards that it declares and another agent owns, each with that agent"
+    )
+    maintenance: dict[Slug, Text] = Field(
+        default_factory=dict, description="relays that a person has taken out of service, each with who and why"
+    )
+
+
+_STANDING = "what others decided about its boards and relays, as a whole; none when nothing is said about that"
+
+
 class Resume(_Message):
     """The collector's answer to hello: send what is missing."""
 
@@ -104,6 +120,7 @@ class Resume(_Message):
         description="envelopes that may be unacknowledged at once"
     )
     wait: bool = Field(False, description=_WAIT)
+    standing: Standing | None = Field(None, description=_STANDING)
     server_time: float = Field(description="the collector's clock, Unix seconds")
 
 
@@ -126,6 +143,7 @@ class Ack(_Message):
     refused: tuple[RefusedEnvelope, ...] = ()
     window: Annotated[int, Field(ge=1, le=1000)] = 1
     wait: bool = Field(False, description=_WAIT)
+    standing: Standing | None = Field(None, description=_STANDING)
     server_time: float = Field(description="the collector's clock, Unix seconds")
 
 
@@ -223,6 +241,7 @@ __all__ = [
     "RefusedEnvelope",
     "RelayRecord",
     "Resume",
+    "Standing",
     "Status",
     "StreamInfo",
     "decode",

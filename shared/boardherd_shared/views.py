@@ -15,6 +15,17 @@ class _View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class LockView(_View):
+    """Who has a board to himself. The id, by which the holder acts, is not told."""
+
+    owner: str = Field(description="broker user name of the holder")
+    use: str = Field(description="what for: busy, updating-sdk, or a word of the lab")
+    since: float = Field(description="when it was taken, Unix seconds")
+    until: float = Field(description="when it ends by itself, Unix seconds")
+    reason: str | None = Field(None, description="why, in the holder's words")
+    on_behalf_of: str | None = Field(None, description="the person a service holds it for")
+
+
 class PcView(_View):
     """One test PC."""
 
@@ -37,6 +48,9 @@ class PcView(_View):
     )
     versions: dict[str, str] = Field(default_factory=dict)
     known: bool = Field(True, description="false for an agent that the inventory does not name")
+    online: bool = Field(False, description="whether its agent is heard now, maintenance or not")
+    maintenance: str | None = Field(None, description="who put it into maintenance and why; none while it is not")
+    notes: str | None = None
 
 
 class BoardView(_View):
@@ -55,6 +69,16 @@ class BoardView(_View):
     text: str = Field("", description='for a person: "alive since 09:14:30"')
     age_s: float | None = Field(None, description="seconds since the verdict was last confirmed")
     state: BoardRecord | None = None
+    lock: LockView | None = Field(None, description="who has it to himself; none when nobody does")
+    available: bool = Field(
+        False, description="can run a test now: alive, idle, not locked, and its test PC is available"
+    )
+    fault: str | None = Field(None, description="why it is in ERROR; none while it is not")
+    deactivated: str | None = Field(None, description="who took it out of use and why; none while it is in use")
+    contested_by: tuple[str, ...] = Field(
+        (), description="other agents that declare it too: their word about it does not count"
+    )
+    notes: str | None = None
 
 
 class PortView(_View):
@@ -79,6 +103,8 @@ class RelayView(_View):
     module: str = Field("", description="what the module says it is")
     address: str | None = None
     ports: tuple[PortView, ...] = ()
+    maintenance: str | None = Field(None, description="who put it into maintenance and why; none while it is not")
+    notes: str | None = None
 
 
 class FleetView(_View):

@@ -129,10 +129,26 @@ async def test_a_time_beyond_reason_is_set_aside(store: Store) -> None:
     ]
 
 
+async def test_a_clock_that_was_learned_by_a_wrong_one_is_learned_again(store: Store) -> None:
+    """DEL-1 (T04): the collector's own clock was an hour ahead, or an hour behind, when it met the boot."""
+    for wrong in (HOUR, -HOUR):
+        boot = f"boot-{wrong}"
+        assert await greet(store, "pc-01", hello(up=NOW - BOOTED, boot=boot), NOW + wrong) == BOOTED + wrong
+        assert await greet(store, "pc-01", hello(up=NOW - BOOTED, boot=boot), NOW) == BOOTED
+
+
+async def test_an_offset_that_leads_out_of_bounds_is_not_believed(store: Store) -> None:
+    """DEL-1 (T04): what came before the next hello keeps the time of its own clock, and is no dead letter."""
+    await greet(store, "pc-01", hello(up=NOW - BOOTED), NOW + HOUR)
+    await commit(store, received(1, host(NOW + SECOND)))
+    assert [row.timestamp for row in await store.host_history("pc-01", 0)] == [NOW / SECOND + 1]
+    assert await store.dead_letters() == []
+
+
 async def test_a_wrong_clock_is_corrected_by_what_was_learned_first(store: Store) -> None:
-    """A resent record gets the same time, because the offset of a boot never changes."""
+    """A resent record gets the same time: a hello that comes late changes nothing."""
     assert await greet(store, "pc-01", hello(up=NOW - BOOTED), NOW) == BOOTED
-    assert await greet(store, "pc-01", hello(up=NOW - BOOTED - HOUR), NOW) == BOOTED
+    assert await greet(store, "pc-01", hello(up=NOW - BOOTED - 30 * SECOND), NOW) == BOOTED
     wrong = host(NOW).model_copy(update={"at": 1_000_000})
     near = host(NOW + 20 * SECOND).model_copy(update={"at": NOW + 23 * SECOND})
     await commit(store, received(1, wrong, near), received(2, host(NOW + 40 * SECOND), boot="boot-0"))

@@ -234,7 +234,8 @@ async def _wrong(place: Path, wrong: str) -> None:
         found = {series: value for series, value in web.metrics(place).items() if series.startswith(ahead)}
         assert list(found.values()) == pytest.approx([-float(wrong)] * len(lab.pcs), abs=5)
         setting.write_text("+0\n")
-        await asyncio.sleep(1.0)
+        await until(lambda: said(lab.collector, "the clock of this machine was set") == 1, 20)
+        await lab.fresh()
         verdict = await lab.settle(20)
         assert verdict.settled, verdict
         with closing(sqlite3.connect(place / "history.db")) as db:

@@ -20,6 +20,7 @@ from boardherd_shared.inventory import RelayConfig
 from boardherd_shared.records import Power
 from support.pdudaemon import pdu, pdudaemon
 
+
 async def test_pdudaemon_switches_the_module(tmp_path: Path) -> None:
     async with (
         DevantechModule() as plain,

@@ -14,9 +14,9 @@ from boardherd.exit_codes import Exit, Failure, Silence, exit_of
 from boardherd.printable import printable
 
 if TYPE_CHECKING:
+    from boardherd.aim import Aim
     from boardherd.client import Client
     from boardherd.local import LocalAgent
-    from boardherd.aim import Aim
     from boardherd.targets import Target
     from boardherd_shared.command import Command, CommandStep
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from boardherd.aim import Aim
 from boardherd.commands.carrying import audit_options, carry_out, holder_options
 from boardherd.commands.lab import Lab, complete, complete_line, example, lab_options, pass_lab
-from boardherd.aim import Aim
 
 
 @click.command(

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from boardherd.aim import Aim
 from boardherd.commands.all_off import all_off
 from boardherd.commands.carrying import audit_options, carry_out, holder_options
 from boardherd.commands.lab import Duration, Lab, complete, example, lab_options, pass_lab
-from boardherd.aim import Aim
 
 DEFAULT_WAIT_ALIVE = "90s"
 """What ``--wait-alive`` alone means: the boot time that the inventory grants a board by default."""

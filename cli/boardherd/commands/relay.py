@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from boardherd.aim import Aim
 from boardherd.commands.carrying import audit_options, carry_out, holder_options
 from boardherd.commands.lab import Lab, complete, example, lab_options, pass_lab
-from boardherd.aim import Aim
 
 _thing = click.argument("thing", metavar="RELAY:PORT|BOARD", shell_complete=complete("ports boards"))
 

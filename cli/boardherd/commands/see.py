@@ -10,14 +10,14 @@ from boardherd.commands.lab import Duration, Lab, complete, example, lab_options
 
 if TYPE_CHECKING:
     from boardherd.tables import Table
-    from boardherd_shared.views import BoardView, FleetView
+    from boardherd_shared.views import FleetView
 
 
 @click.command(epilog=example("boardherd status"))
 @lab_options(hidden=True)
 @pass_lab
 def status(lab: Lab) -> None:
-    """Show how the lab is, troubles first."""
+    """Show how the lab is: troubles first, then who holds which board, then the test PCs."""
     from boardherd import output, tables
     from boardherd.tables import Cell, Table
 
@@ -40,6 +40,9 @@ def status(lab: Lab) -> None:
         output.emit_table(Table(("TROUBLE", ""), rows))
     elif fleet.pcs:
         output.emit_line(Cell("Nothing else is wrong." if fleet.banner else "Nothing is wrong.", "good"))
+    if held := tables.held_boards(fleet):
+        click.echo()
+        output.emit_table(tables.holders_table(held, fleet.at))
     if fleet.pcs:
         click.echo()
         output.emit_table(tables.pcs_table(fleet.pcs))
@@ -78,7 +81,7 @@ def pcs(lab: Lab, disk_full_within: float | None) -> None:
 
 @click.command(epilog=example("boardherd boards --available --platform j721e --capability CAMERA"))
 @click.option("--alive", is_flag=True, help="Only boards that are alive.")
-@click.option("--available", is_flag=True, help="Only boards that can run a test now.")
+@click.option("--available", is_flag=True, help="Only boards that can run a test now, and nobody has.")
 @click.option("--platform", metavar="CODE", help="Only boards of this platform, for example j721e.")
 @click.option(
     "--capability", metavar="CODE", multiple=True, help="Only boards that have it; may be repeated."
@@ -107,6 +110,7 @@ def boards(
 ) -> None:
     """List the boards, and why some do not live."""
     from boardherd import history_tables, output, tables
+    from boardherd.availability import hindrance, suits
 
     if locked or dead_for is not None:
         query: dict[str, Any] = {"locked": str(locked).lower(), "available": str(available).lower()}
@@ -121,9 +125,8 @@ def boards(
         board
         for board in fleet.boards
         if (board.is_alive or not alive)
-        and (not available or _available(board, fleet))
-        and platform in {None, board.platform}
-        and set(capability) <= set(board.capabilities)
+        and (not available or not hindrance(board, fleet))
+        and suits(board, platform, capability)
         and pc in {None, board.pc}
     ]
     if lab.json:
@@ -157,12 +160,6 @@ def relays(lab: Lab) -> None:
         output.emit_table(tables.ports_table(relay.ports, fleet), indent=2)
     if not fleet.relays:
         output.note("no relay has been heard of")
-
-
-def _available(board: BoardView, fleet: FleetView) -> bool:
-    """Tell whether a board can run a test: alive, idle, and its PC there to run it."""
-    usable = {pc.id for pc in fleet.pcs if pc.status.value in {"ONLINE", "INITIALIZING"}}
-    return board.is_alive and board.status.value == "IDLE" and board.pc in usable
 
 
 def _emit(lab: Lab, rows: Any, table: Table, nothing: str) -> None:

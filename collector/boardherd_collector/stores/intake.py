@@ -145,6 +145,10 @@ def batch(envelopes: Iterable[Received], clocks: Mapping[tuple[str, str], int]) 
         clock = clocks.get((envelope.agent, envelope.boot))
         for position, record in envelope.records:
             when = moment(record.at, record.up, clock)
+            if when.quality is TimeQuality.CORRECTED and out_of_range(when.at, envelope.received_at):
+                when = moment(
+                    record.at, record.up, None
+                )  # an offset that leads out of all bounds was learned wrong
             if reason := out_of_range(when.at, envelope.received_at):
                 result.dead.append(dead_letter(envelope, position, record, reason))
             else:

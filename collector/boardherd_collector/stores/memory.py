@@ -44,7 +44,7 @@ from boardherd_collector.stores.intake import (
 from boardherd_collector.stores.memory_reader import MemoryReader, Said
 from boardherd_collector.stores.memory_rollups import Sample
 from boardherd_collector.stores.units import host_values
-from boardherd_collector.times import SECOND, AnyRecord
+from boardherd_collector.times import SECOND, AnyRecord, relearned
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.messages import encode
 from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord, Verdict
@@ -254,7 +254,9 @@ class MemoryStore(MemoryReader):
             return Greeted(greeting.clock, lacking)
         pc = self._pc(agent)
         pc.hello, pc.heard_at = hello, max(pc.heard_at or 0, greeting.received_at)
-        return Greeted(self._clocks.setdefault((agent, hello.boot), greeting.clock), lacking)
+        key = agent, hello.boot
+        self._clocks[key] = relearned(self._clocks.get(key), greeting.clock)
+        return Greeted(self._clocks[key], lacking)
 
     async def roll_up(self, window_from: int, budget_s: float) -> RollUp:
         """Work out rollups of hours that records came for, as many as the budget allows."""

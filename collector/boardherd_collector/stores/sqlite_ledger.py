@@ -15,6 +15,7 @@ from boardherd_collector.stores import sqlite_rows as rows
 from boardherd_collector.stores.base import DIGESTS_KEPT, Greeted, Greeting, Received
 from boardherd_collector.stores.intake import StreamBook, missing
 from boardherd_collector.stores.sqlite_inventory import ensure, hear
+from boardherd_collector.times import relearned
 from boardherd_shared.records import EventRecord
 
 POISON = (
@@ -167,14 +168,12 @@ def _greet(db: sqlite3.Connection, greeting: Greeting) -> Greeted:
 
 
 def _learn_clock(db: sqlite3.Connection, agent: str, boot: str, offset: int, now: int) -> int:
-    """Keep the offset of a boot's clock unless one is known, and return the one that holds."""
+    """Keep the offset of a boot's clock, and return the one that holds; see :func:`relearned`."""
     pc = ensure(db, "test_pcs", agent, now)
     if pc is None:
         return offset
-    db.execute(
-        "INSERT INTO boot_clocks (test_pc, boot, offset_us, learned_at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (pc, boot, offset, now),
-    )
     known = read_clock(db, agent, boot)
-    return offset if known is None else known
+    holds = relearned(known, offset)
+    if holds != known:
+        db.execute("INSERT OR REPLACE INTO boot_clocks VALUES (?, ?, ?, ?)", (pc, boot, holds, now))
+    return holds

@@ -14,6 +14,7 @@ from boardherd_collector.stores.base import DIGESTS_KEPT, Greeted, Greeting, Rec
 from boardherd_collector.stores.intake import StreamBook, missing
 from boardherd_collector.stores.postgres import POISON, Db, savepoint
 from boardherd_collector.stores.timescale_inventory import ensure, hear
+from boardherd_collector.times import relearned
 from boardherd_shared.records import EventRecord
 
 _TIDY_EVERY = 50
@@ -211,10 +212,18 @@ async def _keep_all(db: Db, greetings: Sequence[Greeting]) -> list[int]:
     welcome = [greeting for greeting in greetings if greeting.agent in pcs]
     for said in welcome:
         await hear(db, pcs[said.agent], said.agent, said.hello, said.received_at)
+    known = await _clocks(db, {(said.agent, said.hello.boot) for said in welcome})
+    holds = {
+        said.agent: relearned(known.get((said.agent, said.hello.boot)), said.clock) for said in greetings
+    }
     await db.executemany(
         "INSERT INTO boot_clocks (test_pc, boot, offset_us, learned_at) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT DO NOTHING",
-        [(pcs[said.agent], said.hello.boot, said.clock, said.received_at) for said in welcome],
+        " ON CONFLICT (test_pc, boot) DO UPDATE"
+        " SET offset_us = excluded.offset_us, learned_at = excluded.learned_at",
+        [
+            (pcs[said.agent], said.hello.boot, holds[said.agent], said.received_at)
+            for said in welcome
+            if holds[said.agent] != known.get((said.agent, said.hello.boot))
+        ],
     )
-    known = await _clocks(db, {(said.agent, said.hello.boot) for said in welcome})
-    return [known.get((said.agent, said.hello.boot), said.clock) for said in greetings]
+    return [holds[said.agent] for said in greetings]

@@ -25,6 +25,8 @@ class Rig:
     """How many connections one worker may need; 0 for devices without connections."""
     garbled: str = "55 aa"
     """How the message of DeviceGarbled shows the bytes 55 AA 55 AA 55."""
+    patience: float = 0.3
+    """The reply_timeout among ``keys``; a device that starts a program for each question needs a longer one."""
     reads_back: bool = True
     """Whether the device can be asked what its outputs do."""
     acknowledges: bool = True

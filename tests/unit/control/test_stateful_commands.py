@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -356,6 +356,9 @@ Commands.TestCase.settings = settings(
     stateful_step_count=30,
     deadline=None,
     derandomize="BOARDHERD_EXAMPLES" not in os.environ,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestCommands = Commands.TestCase

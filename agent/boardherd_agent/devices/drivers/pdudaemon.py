@@ -55,7 +55,9 @@ class Options(HttpOptions):
         None, min_length=1, max_length=255, description="name of the PDU in PDUDaemon's configuration"
     )
     reply_timeout: Duration = Field(
-        60.0, gt=0, description="how long PDUDaemon may take over one job; the agent itself waits no longer than 10 s"
+        60.0,
+        gt=0,
+        description="how long PDUDaemon may take over one job; the agent itself waits no longer than 10 s",
     )
 
 
@@ -69,7 +71,9 @@ class Driver:
         if config.address is None:
             raise ValueError('a pdudaemon relay needs "address", where PDUDaemon listens')
         if options.pdu is None:
-            raise ValueError('a pdudaemon relay needs "pdu", the name of the PDU in PDUDaemon\'s configuration')
+            raise ValueError(
+                'a pdudaemon relay needs "pdu", the name of the PDU in PDUDaemon\'s configuration'
+            )
         port = config.tcp_port or DEFAULT_TCP_PORT
         self._http = HttpTransport(config.model_copy(update={"tcp_port": port}), options)
         self._pdu, self._port_count = options.pdu, config.port_count

@@ -66,6 +66,10 @@ class SimulatedDevice(ABC):
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this device, ``kind`` among them."""
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the agent needs in its environment to reach this device; none as a rule."""
+        return {}
+
     @abstractmethod
     async def hang(self) -> None:
         """Take what comes, and neither act nor answer until :meth:`heal`."""

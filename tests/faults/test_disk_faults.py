@@ -193,7 +193,6 @@ async def test_a_directory_that_is_read_only_not_there_or_somebody_elses(tmp_pat
         assert verdict.volatile > 0
 
 
-@pytest.mark.xfail(strict=True, reason="an agent does not notice that its files have lost their names")
 async def test_a_directory_that_is_removed_from_under_the_agent(tmp_path: Path) -> None:
     """DEL-1 (D26): what the database had not yet when the agent died is there, or reported as lost by the next one."""
     async with Laboratory(Boardherd(), tmp_path, rate=100) as lab:

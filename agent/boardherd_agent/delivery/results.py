@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+import structlog
+
 from boardherd_shared.command import CommandStep
-from boardherd_shared.link import Session
+from boardherd_shared.link import Session, TooLarge
 from boardherd_shared.messages import encode
 from boardherd_shared.topics import Kind, Topics
+
+log = structlog.get_logger()
 
 _KEEP = 1000
 _EXPIRY_S = 3600.0
@@ -47,8 +51,11 @@ class Results:
                 payload = encode(step)
                 result = self._topics.build(Kind.RESULT, agent=step.agent, id=step.id)
                 reply = self._topics.build(Kind.REPLY, operator=step.operator)
-                await session.publish(result, payload, expiry_s=_EXPIRY_S)
-                await session.publish(reply, payload, expiry_s=_EXPIRY_S)
+                try:
+                    await session.publish(result, payload, expiry_s=_EXPIRY_S)
+                    await session.publish(reply, payload, expiry_s=_EXPIRY_S)
+                except TooLarge as error:
+                    log.warning("a result cannot be published", command=step.id, why=str(error))
                 if self._waiting and self._waiting[0] is step:
                     self._waiting.popleft()
             self._empty.set()

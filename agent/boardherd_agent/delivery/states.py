@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from boardherd_shared.link import Session
+import structlog
+
+from boardherd_shared.link import Session, TooLarge
+
+log = structlog.get_logger()
 
 
 class RetainedStates:
@@ -43,6 +47,8 @@ class RetainedStates:
         del self._changed[topic]
         try:
             await session.publish(topic, payload, retain=True)
+        except TooLarge as error:
+            log.warning("a state cannot be published", topic=topic, why=str(error))
         except BaseException:
             self._changed[topic] = None
             raise

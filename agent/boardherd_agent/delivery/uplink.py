@@ -23,7 +23,7 @@ from boardherd_agent.delivery.window import RESEND_AFTER_S, Lane, Window
 from boardherd_shared.backoff import delays
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.failpoints import ACK_RECEIVED, reach
-from boardherd_shared.link import Session
+from boardherd_shared.link import LinkDown, Session, TooLarge
 from boardherd_shared.messages import (
     Ack,
     Hello,
@@ -227,7 +227,12 @@ class Uplink:
             }
         )
         topic = self._topics.build(Kind.HELLO, agent=self._agent)
-        await session.publish(topic, encode(hello), retain=True)
+        try:
+            await session.publish(topic, encode(hello), retain=True)
+        except (
+            TooLarge
+        ) as error:  # without a hello there is no delivery: waiting for a better broker is all there is
+            raise LinkDown(f"the hello of this agent: {error}") from error
 
     async def _greet_again(self, session: Session) -> None:
         """Say hello again when the collector has to know something new of the spool.
@@ -263,7 +268,12 @@ class Uplink:
         topic = self._topics.build(Kind.TELEMETRY, agent=self._agent)
         while True:
             envelope = await self._next()
-            await session.publish(topic, envelope.payload)
+            try:
+                await session.publish(topic, envelope.payload)
+            except TooLarge as error:
+                await self._set_aside(
+                    envelope.key, "too_large", f"envelope {envelope.key.seq} stays here: {error}"
+                )
 
     async def _next(self) -> Spooled:
         """Wait until an envelope may be sent, and take it."""
@@ -282,10 +292,8 @@ class Uplink:
     async def _overdue(self) -> Spooled | None:
         while key := self._window.overdue(time.monotonic()):
             if self._window.hopeless(key):
-                await self._spool.park(key)
-                self._window.forget(key)
-                self.traffic.parked += 1
-                self._report("unanswered", f"an envelope is never acknowledged while others are: {key.seq}")
+                why = f"an envelope is never acknowledged while others are: {key.seq}"
+                await self._set_aside(key, "unanswered", why)
             elif envelope := await self._spool.load(key):
                 self._window.resent(key, time.monotonic())
                 self.traffic.resent += 1
@@ -294,6 +302,13 @@ class Uplink:
                 self._window.forget(key)  # evicted meanwhile
                 self._sent.discard(key)
         return None
+
+    async def _set_aside(self, key: Key, code: str, why: str) -> None:
+        await self._spool.park(key)
+        self._window.forget(key)
+        self._sent.discard(key)
+        self.traffic.parked += 1
+        self._report(code, why)
 
     async def _fresh(self) -> Spooled | None:
         lane: Lane | None = self._window.lane()

@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
@@ -64,7 +65,9 @@ def find(name: str) -> Path:
     if not stat.S_ISREG(modes[0]) or not os.access(found, os.X_OK):
         raise DeviceRefused(f"{path} is not executable for the agent")
     if any(mode & stat.S_IWOTH for mode in modes):
-        raise DeviceRefused(f"anybody may change {path}, so it is not run; take the right to write from others")
+        raise DeviceRefused(
+            f"anybody may change {path}, so it is not run; take the right to write from others"
+        )
     return found
 
 
@@ -91,7 +94,7 @@ async def run(
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output_end,
                 stderr=errors_end,
-                env=variables,
+                env={**os.environ, **variables},
                 cwd="/",
                 start_new_session=True,
             )
@@ -135,14 +138,12 @@ class _Said(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def _pipe() -> AsyncIterator[tuple[_Said, _End]]:
+async def _pipe() -> AsyncIterator[tuple[_Said, FileIO]]:
     """Make a pipe for what a program says; ours to close, whoever else still holds its other end."""
     reading, writing = os.pipe()
-    end = _End(writing)
+    end = FileIO(writing, "wb")
     try:
-        transport, said = await asyncio.get_running_loop().connect_read_pipe(
-            _Said, os.fdopen(reading, "rb", buffering=0)
-        )
+        transport, said = await asyncio.get_running_loop().connect_read_pipe(_Said, FileIO(reading, "rb"))
         try:
             yield said, end
         finally:
@@ -150,21 +151,6 @@ async def _pipe() -> AsyncIterator[tuple[_Said, _End]]:
             await said.over.wait()
     finally:
         end.close()
-
-
-class _End:
-    """The end of a pipe that a program gets, as subprocess takes it; closing it twice does no harm."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def fileno(self) -> int:
-        return self._number
-
-    def close(self) -> None:
-        number, self._number = self._number, -1
-        if number >= 0:
-            os.close(number)
 
 
 async def _silence(*streams: _Said) -> None:

@@ -94,7 +94,11 @@ class SnmpOptions(BaseModel):
     privacy_password: SecretStr | None = Field(
         None, min_length=SHORTEST_PASSWORD, description="version 3: password for encryption"
     )
-    connect_timeout: Duration = Field(3.0, gt=0, description="how long finding its address may take")
+    connect_timeout: Duration = Field(
+        3.0,
+        gt=0,
+        description="how long finding its address may take, and with version 3 the exchange of keys and clocks",
+    )
     reply_timeout: Duration = Field(2.0, gt=0, description="how long one answer may take")
 
     def check(self) -> None:
@@ -118,13 +122,16 @@ class SnmpTransport:
         self._options = options
         self._place = f"{self._host}:{self._port}"
         self._hlapi: Any = None
+        self._error: type[Exception] = Exception
         self._engine: Any = None
         self._target: Any = None
+        self._acquainted = options.version != "3"
+        """Whether the device's clock and its part of the keys are known."""
 
     async def open(self) -> None:
         """Get ready to ask; raises DeviceOffline for a name that cannot be found, DeviceRefused without pysnmp."""
         # An engine reads its tables from files, for a tenth of a second.
-        self._hlapi, self._engine = await asyncio.to_thread(_make_engine)
+        self._hlapi, self._error, self._engine = await asyncio.to_thread(_make_engine)
         try:
             async with asyncio.timeout(self._options.connect_timeout):
                 self._target = await _target(self._hlapi, self._host, self._port)
@@ -133,7 +140,7 @@ class SnmpTransport:
             raise DeviceOffline(f"the address of {self._place} was not found within {limit:g} s") from error
         except UnicodeError as error:
             raise DeviceOffline(f"{self._place}: this is no host name") from error
-        except self._hlapi.PySnmpError as error:
+        except self._error as error:
             raise DeviceOffline(f"{self._place}: the name cannot be found") from error
 
     async def close(self) -> None:
@@ -144,9 +151,8 @@ class SnmpTransport:
         ticking = engine.transport_dispatcher.loopingcall
         engine.close_dispatcher()
         if ticking is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([ticking])
-        await asyncio.sleep(0)  # the socket closes in the loop's next turn
+            await asyncio.wait([ticking])
+        await self._target.transport.gone()
 
     async def get(self, oids: Sequence[str]) -> list[Value]:
         """Return the values of some objects; raises DeviceError, NoSuchObject if there is not one of them."""
@@ -182,8 +188,9 @@ class SnmpTransport:
         ]
         if self._target.transport is not None:
             self._target.transport.strange = b""
+        limit = self._limit()
         try:
-            async with asyncio.timeout(self._options.reply_timeout):
+            async with asyncio.timeout(limit):
                 indication, status, place, found = await getattr(hlapi, command)(
                     self._engine,
                     self._login(writes=writes),
@@ -193,9 +200,10 @@ class SnmpTransport:
                     lookupMib=False,
                 )
         except TimeoutError as error:
-            raise self._silence() from error
-        except hlapi.PySnmpError as error:
+            raise self._silence(limit) from error
+        except self._error as error:
             raise DeviceOffline(f"{self._place}: {error}") from error
+        self._acquainted = True
         if indication:
             raise self._indicated(indication)
         if status:
@@ -219,14 +227,19 @@ class SnmpTransport:
             keys["privProtocol"] = getattr(self._hlapi, _PRIVACY[options.privacy])
         return self._hlapi.UsmUserData(options.user, **keys)
 
-    def _silence(self) -> DeviceOffline | DeviceGarbled:
+    def _limit(self) -> float:
+        """Return how long the next request may take; the first one of version 3 is several exchanges."""
+        options = self._options
+        return (
+            options.reply_timeout if self._acquainted else max(options.connect_timeout, options.reply_timeout)
+        )
+
+    def _silence(self, limit: float) -> DeviceOffline | DeviceGarbled:
         if self._target.transport is not None and (strange := self._target.transport.strange):
             shown = strange[:32].hex(" ") + (" ..." if len(strange) > 32 else "")
             return DeviceGarbled(f"{self._place} answers {shown}, which is no SNMP")
         login = "user" if self._options.version == "3" else "community"
-        return DeviceOffline(
-            f"{self._place} does not answer within {self._options.reply_timeout:g} s; is it off, or is the {login} wrong?"
-        )
+        return DeviceOffline(f"{self._place} does not answer within {limit:g} s; is the {login} right?")
 
     def _indicated(self, indication: Any) -> DeviceOffline | DeviceRefused:
         kind = DeviceRefused if type(indication).__name__ in _WRONG_LOGIN else DeviceOffline
@@ -255,12 +268,13 @@ class SnmpTransport:
             raise DeviceGarbled(f"{self._place} answers a {kind} for {oid}") from error
 
 
-def _make_engine() -> tuple[Any, Any]:
-    """Import pysnmp and make an engine; to be called in a thread."""
+def _make_engine() -> tuple[Any, type[Exception], Any]:
+    """Return pysnmp's functions, its kind of error, and a fresh engine; to be called in a thread."""
     with _ONE_ENGINE_AT_A_TIME, needs(EXTRA):
-        from pysnmp.hlapi.v3arch import asyncio as hlapi
+        from pysnmp.error import PySnmpError  # type: ignore[import-untyped]  # the library has no types
+        from pysnmp.hlapi.v3arch import asyncio as hlapi  # type: ignore[import-untyped]
 
-        return hlapi, hlapi.SnmpEngine()
+        return hlapi, PySnmpError, hlapi.SnmpEngine()
 
 
 async def _target(hlapi: Any, host: str, port: int) -> Any:
@@ -279,4 +293,10 @@ def _keeping(transport: Any) -> Any:
         else:
             self.strange = datagram
 
-    return type("Transport", (transport,), {"strange": b"", "datagram_received": datagram_received})
+    async def gone(self: Any) -> None:
+        """Return when the socket has closed, which begins in the loop's next turn, or will not open any more."""
+        await asyncio.wait([self._lport])
+        await asyncio.sleep(0)
+
+    own = {"strange": b"", "datagram_received": datagram_received, "gone": gone}
+    return type("Transport", (transport,), own)

@@ -16,7 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from boardherd_agent.devices import programs
 from boardherd_agent.devices.codecs import command as codec
 from boardherd_agent.devices.codecs.json_replies import BadReply
-from boardherd_agent.devices.device import About, DeviceError, DeviceGarbled, DeviceOffline, DeviceRefused, Identity
+from boardherd_agent.devices.device import (
+    About,
+    DeviceError,
+    DeviceGarbled,
+    DeviceOffline,
+    DeviceRefused,
+    Identity,
+)
 from boardherd_shared.command import Duration
 from boardherd_shared.inventory import RelayConfig
 from boardherd_shared.values import one_line
@@ -74,7 +81,8 @@ class Options(BaseModel):
         '"3 on" for each; a relay without this key is not read back',
     )
     read_by: Literal["output", "exit"] = Field(
-        "output", description="what tells the state of one port: what is printed, or the exit status, 0 on and 1 off"
+        "output",
+        description="what tells the state of one port: what is printed, or the exit status, 0 on and 1 off",
     )
     check: tuple[Argument, ...] | None = Field(
         None,

@@ -77,6 +77,8 @@ class Driver:
         port = config.tcp_port or DEFAULT_TCP_PORT
         self._http = HttpTransport(config.model_copy(update={"tcp_port": port}), options)
         self._pdu, self._port_count = options.pdu, config.port_count
+        self.patience_s = options.connect_timeout + options.reply_timeout
+        """How long one switch may take, which is longer than any device takes."""
         self.identity = Identity(f"{options.pdu} behind PDUDaemon")
 
     async def __aenter__(self) -> Self:

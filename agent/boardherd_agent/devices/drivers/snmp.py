@@ -59,8 +59,8 @@ state_oid = "1.3.6.1.4.1.17420.1.2.9.1.13.{port}"
 on = 1
 off = 0
 """,
-    tested="a simulator on pysnmp's own responder, for each profile and each version; pysnmp wrote both ends of the "
-    "wire, but not the tables of objects; not with hardware",
+    tested="a simulator on pysnmp's responder, for each profile and version, and snmpsim for apc-spdu; pysnmp is at "
+    "both ends of the wire there, but the tables of objects were written twice; not with hardware",
     read_back="yes; with a strip that switches with a delay, what it delivers now",
     metering="power of each outlet in watts, with apc-rpdu2 and raritan where the model measures it",
     after_power_loss="as set in the strip for each outlet",

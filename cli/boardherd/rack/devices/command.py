@@ -1,8 +1,8 @@
 """A simulated power switch that is reached by a program: the program, and the device that it talks to.
 
 The program is a real one, made when the device comes alive. It takes ``--at HOST:PORT``, then ``on N``, ``off N``,
-``state N``, ``is-on N``, ``states`` or ``check``, and keeps to the usual exit statuses: 0 done, 1 refused or, for ``is-on``,
-off, 64 for nonsense, 69 when the device cannot be reached. Between the two goes one line of text for each run.
+``state N``, ``is-on N``, ``states`` or ``check``. It ends with 0 for done, 1 for refused or, asked ``is-on``, for off,
+64 for nonsense, 69 when the device cannot be reached. Between the two goes one line of text for each run.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class CommandDevice(SimulatedDevice):
         self._own_directory = directory is None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._server: asyncio.Server | None = None
-        self._users: set[asyncio.Task[None]] = set()
+        self._users: dict[asyncio.Task[None], asyncio.StreamReader] = {}
         self._hung = False
 
     async def __aenter__(self) -> Self:
@@ -125,8 +125,8 @@ class CommandDevice(SimulatedDevice):
 
     @property
     def connections(self) -> int:
-        """How many runs of the program are connected now."""
-        return len(self._users)
+        """How many runs of the program are connected now; one that was killed is not."""
+        return sum(not reader.at_eof() for reader in self._users.values())
 
     async def hang(self) -> None:
         """Accept connections, and neither act nor answer until :meth:`heal`."""
@@ -168,15 +168,17 @@ class CommandDevice(SimulatedDevice):
         user = asyncio.current_task()
         assert user is not None
         user.set_name(f"program at :{self.port}")
-        self._users.add(user)
-        self.connections_max = max(self.connections_max, len(self._users))
+        self._users[user] = reader
+        self.connections_max = max(self.connections_max, self.connections)
         try:
             await self._talk(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass  # unplugged, or the program was killed; asyncio.streams would log a cancelled task
         finally:
-            writer.transport.abort() if self._server is None else writer.close()
-            self._users.discard(user)
+            if self._server is None:
+                writer.transport.abort()
+            writer.close()
+            del self._users[user]
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readline()).decode("utf-8", "replace").strip()
@@ -199,16 +201,24 @@ class CommandDevice(SimulatedDevice):
         if verb == "states":
             lines = (f"{port} {'on' if energised else 'off'}\n" for port, energised in self.outputs.items())
             return self._told("".join(lines))
-        if port not in self.contacts or verb not in {"on", "off", "state", "is-on"}:
-            return _USAGE, b"there is no such output or request\n"
-        if verb == "state":
-            return self._told("on\n" if self.outputs[port] else "off\n")
-        if verb == "is-on":
-            return (_USAGE, self.garble) if self.garble else (_DONE if self.outputs[port] else _NO, b"")
-        if self.answer_fail:
-            return _NO, b"the device refuses\n"
-        self.contacts.set(port, verb == "on")
-        return _DONE, b""
+        if port not in self.contacts:
+            return _USAGE, b"there is no such output\n"
+        return self._act_on(verb, port)
+
+    def _act_on(self, verb: str, port: int) -> tuple[int, bytes]:
+        """Carry out a request about an output that exists."""
+        energised = self.outputs[port]
+        match verb:
+            case "state":
+                return self._told("on\n" if energised else "off\n")
+            case "is-on" if self.garble is None:
+                return _DONE if energised else _NO, b""
+            case "is-on":
+                return _USAGE, self.garble or b""
+            case "on" | "off" if not self.answer_fail:
+                self.contacts.set(port, verb == "on")
+                return _DONE, b""
+        return _NO, b"the device refuses\n"
 
     def _told(self, text: str) -> tuple[int, bytes]:
         return _DONE, text.encode() if self.garble is None else self.garble

@@ -94,7 +94,7 @@ async def run(
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output_end,
                 stderr=errors_end,
-                env={**os.environ, **variables},
+                env=variables,
                 cwd="/",
                 start_new_session=True,
             )

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from boardherd_shared import messages, topics
+from boardherd_shared.collector_command import CollectorCommand
 from boardherd_shared.command import Command, CommandStep
 from boardherd_shared.topics import Kind
 
@@ -24,6 +25,11 @@ CONTRACT: dict[Kind, tuple[type[BaseModel], str, str]] = {
         Command,
         "operator",
         "A command to a board, whichever agent controls it. Never retained.",
+    ),
+    Kind.COLLECTOR_COMMAND: (
+        CollectorCommand,
+        "operator",
+        "A command to the collector: what people decide about things. Never retained.",
     ),
     Kind.COLLECTOR_STATUS: (
         messages.Status,

@@ -9,6 +9,7 @@ from boardherd_shared.records import BootTimes, HostRecord
 SECTIONS: dict[str, tuple[str, ...]] = {
     "What there is": (
         "capabilities", "test_pcs", "relays", "boards", "board_capabilities", "board_feeds", "board_lines",
+        "collector_commands", "open_commands",
     ),
     "What is so now": ("pc_current", "board_current", "relay_port_current"),
     "What happened": (
@@ -19,7 +20,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The database's own": ("settings", "tombstones", "schema_migrations"),
     "Views": (
         "pc_overview", "relay_overview", "relay_port_overview", "board_overview", "board_summary_by_test_farm",
-        "board_summary_by_platform", "pc_stats_1d", "pc_silence", "clock",
+        "board_summary_by_platform", "pc_stats_1d", "pc_silence", "speakers", "clock",
     ),
 }  # fmt: skip
 """Tables and views in the order of the page."""
@@ -31,7 +32,7 @@ TABLES = {
     "boards": "Boards. Configured columns come from `lab.toml`; use, notes and administration belong to people and CI.",
     "board_capabilities": "Which board has which capability.",
     "board_feeds": "The relay ports that power a board, in the order of switching on; the first is the primary one.",
-    "board_lines": "Relay ports of a board that are not power: reset, boot mode. Nothing writes it yet.",
+    "board_lines": "Relay ports of a board that are not power: reset, boot mode.",
     "pc_current": "The newest sample of each PC, by the time when it was taken, whatever arrived last.",
     "board_current": "The newest verdict on each board, by the PC that controls it.",
     "relay_port_current": "The newest state of each relay port, by the PC whose board hangs on it.",
@@ -41,10 +42,10 @@ TABLES = {
     ),
     "board_liveness": "Verdicts on boards: changes, and a keyframe an hour that says what still holds.",
     "relay_states": "States of relay ports: changes, and a keyframe an hour.",
-    "events": "What happened once: transitions, steps of commands, losses, boots, faults.",
+    "events": "What happened once: transitions, steps of commands, locks, losses, boots, faults.",
     "commands": "One row a command with its whole life; its steps are among the events.",
     "boots": "How long boards took to boot after they were powered.",
-    "board_usage": "Who used which board, from when to when, and what for. Nothing writes it yet: uses follow locks.",
+    "board_usage": "Who used which board, from when to when, and what for: one row for each lock.",
     "losses": "Envelopes that agents accepted and could not keep until they were stored.",
     "pc_stats_5m": "Samples rolled up by five minutes.",
     "pc_stats_1h": "Samples rolled up by the hour; kept for ever.",
@@ -72,6 +73,9 @@ TABLES = {
         "From when on each PC counts as silent, unless it is heard before: three of its own sample intervals after it"
         " was last heard, and 5 s at least."
     ),
+    "collector_commands": "What became of commands to the collector itself: each id is carried out once.",
+    "open_commands": "Commands that were seen and that no agent has answered yet.",
+    "speakers": "Who reports: test PCs by their numbers, and the collector, whose number is 0.",
     "clock": "What time it is.",
 }
 
@@ -161,6 +165,22 @@ COLUMNS: dict[str, str] = {
     "lock_owner": "who holds the lock",
     "lock_purpose": "what for",
     "lock_deadline": "when the lock ends by itself",
+    "lock_since": "when the lock was taken",
+    "lock_fenced": "whether who acts must name the lock's id",
+    "lock_reason": "why it was taken",
+    "lock_on_behalf_of": "the person a service holds the lock for",
+    "lock_told_at": "when the newest word about the lock was true",
+    "notes_at": "when the notes were written",
+    "given_name": "the name that people gave, which goes before that of `lab.toml`",
+    "retired_by": "who retired it; empty when it left `lab.toml`",
+    "retired_reason": "why it was retired",
+    "deadline": "when the lock ends by itself, and the use with it",
+    "seen_at": "when the lock was last told to hold",
+    "end_reported": "whether its end was reported; until then `ended_at` is the latest that it can have been",
+    "unnamed": "whether the command had no id, so that this one is the collector's",
+    "fingerprint": "who sent it and what it asks for",
+    "step": "its last step, as JSON",
+    "sent": "what was seen of it, as JSON",
     "is_locked": "whether it is locked",
     "error_since": "health: since when it is in error",
     "error_reason": "why",
@@ -193,7 +213,7 @@ COLUMNS: dict[str, str] = {
     "subject": "what it is about: `board/evm-07`, `relay/eth-1/3`, `agent`",
     "text": "what happened, in one sentence",
     "command": "id of the command that it is a step of",
-    "detail": "the step, loss or boot that came with it, as JSON",
+    "detail": "the step, lock, loss or boot that came with it, as JSON",
     # usage
     "started_at": "when it began",
     "ended_at": "when it ended; empty while it goes on",
@@ -299,6 +319,9 @@ OWN: dict[str, dict[str, str]] = {
     "streams": {"test_pc": "the agent that the stream belongs to", "envelopes": "envelopes stored"},
     "settings": {"name": "its name"},
     "tombstones": {"number": "its number", "id": "its slug"},
+    "collector_commands": {"id": "identity of the command", "at": "when it was decided"},
+    "open_commands": {"id": "identity of the command"},
+    "speakers": {"number": "number by which rows refer to it"},
     "schema_migrations": {"number": "its number", "name": "name of its file"},
     "events": {"number": "order of writing"},
     "pc_overview": {"ip_address": "observed address, else the configured one", "watched_by": "id of that PC"},
@@ -347,6 +370,10 @@ INDEXES = {
     "board_usage_board": "uses of a board",
     "board_usage_ended_at": "uses within a span of time",
     "board_usage_open": "a board has one use at a time",
+    "board_usage_lock": "the use of a board under a lock",
+    "board_usage_deadline": "uses that end by themselves",
+    "collector_commands_at": "retention",
+    "commands_unanswered": "commands that nobody answered",
     "board_verdict_hours_hour": "all boards over a span of time",
     "boots_board": "boots of a board",
     "boots_timestamp": "newest boots, retention",

@@ -82,7 +82,12 @@ def _driver(kind: str) -> Iterator[str]:
     """Yield the table of a driver's own keys."""
     yield f"### `relay.<id>` of kind `{kind}`\n"
     yield f"{inspect.getdoc(load(kind).Options)}\n"
-    yield next(_tables(load(kind).Options, ""))
+    yield keys_of(load(kind).Options)
+
+
+def keys_of(model: type[BaseModel]) -> str:
+    """Return the table of a model's own keys."""
+    return next(_tables(model, ""))
 
 
 def metrics() -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
-from boardherd_collector.connection import Connection
+from boardherd_collector.administration import Administration
+from boardherd_collector.command_watch import CommandWatch
+from boardherd_collector.connection import Connection, Listeners
 from boardherd_collector.counters import Counters
 from boardherd_collector.fleet import Fleet
 from boardherd_collector.health import BROKER, STORE, Health
@@ -26,6 +28,8 @@ from boardherd_shared.inventory import Inventory
 from boardherd_shared.lifecycle import notify, watchdog_interval
 from boardherd_shared.topics import Topics
 
+STANDINGS_S = 1.0
+"""How often it is looked whether agents have to be told what others decided."""
 STUCK_S = 60.0
 """A transaction that takes longer than this is no progress, and systemd is told nothing any more."""
 
@@ -79,6 +83,16 @@ async def run(
     ingest = Ingest(
         topics, store, fleet, counters, health, post=connection.post, on_store_back=connection.renew
     )
+    watch = CommandWatch(
+        topics,
+        store,
+        fleet,
+        counters,
+        health,
+        post=connection.post,
+        connected_since=lambda: connection.since,
+    )
+    administration = Administration(topics, inventory, store, fleet, counters, post=connection.post)
     upkeep = Maintenance(store, health, settings.retention, settings.rollup)
 
     async def show() -> None:
@@ -98,9 +112,22 @@ async def run(
             begin.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(ingest.run(), name="ingest")
-                group.create_task(connection.run(ingest), name="broker connection")
+                group.create_task(connection.run(Listeners(ingest, watch, administration)), name="broker connection")
+                group.create_task(watch.run(), name="command watch")
+                group.create_task(administration.run(), name="administration")
+                group.create_task(_keep_standings(fleet, ingest), name="standings")
                 group.create_task(connection.watch_clock(), name="clock watch")
                 group.create_task(upkeep.run(), name="upkeep")
+
+
+async def _keep_standings(fleet: Fleet, ingest: Ingest) -> None:
+    """Tell agents what others decided about their boards and relays, when that is no longer what they know."""
+    seen = -1
+    while True:
+        if seen != fleet.version:
+            seen = fleet.version
+            ingest.tell_standings(fleet.standings())
+        await asyncio.sleep(STANDINGS_S)
 
 
 async def _feed_watchdog(ingest: Ingest) -> None:

@@ -6,9 +6,12 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
+from boardherd_collector.administration import Administration
+from boardherd_collector.command_watch import CommandWatch
 from boardherd_collector.counters import Counters
 from boardherd_collector.envelopes import Rejected
 from boardherd_collector.fleet import Fleet
@@ -21,8 +24,18 @@ from boardherd_shared.link import BrokerSettings, Farewell, Incoming, Link, Sess
 from boardherd_shared.messages import BoardState, Hello, PortState, ProtocolError, Status, decode, encode
 from boardherd_shared.topics import RETAINED, Address, Kind, Topics, parse
 
-HEARD = (Kind.STATUS, Kind.HELLO, Kind.TELEMETRY, Kind.RELAY_STATE, Kind.BOARD_STATE, Kind.RESULT)
-"""What is subscribed to. The filter for status brings the collector's own as well."""
+HEARD = (
+    Kind.STATUS,
+    Kind.HELLO,
+    Kind.TELEMETRY,
+    Kind.RELAY_STATE,
+    Kind.BOARD_STATE,
+    Kind.RESULT,
+    Kind.COMMAND,
+    Kind.BOARD_COMMAND,
+)
+"""What is subscribed to. The filters for statuses and commands bring those of and to the collector as well."""
+_COMMANDS = frozenset({Kind.COMMAND, Kind.BOARD_COMMAND, Kind.COLLECTOR_COMMAND})
 
 _PUBLISHERS = 8
 _MAX_OUTGOING = 5000
@@ -35,6 +48,15 @@ _COMPLAINTS_KEPT = 1000
 _COMPLAIN_EVERY_S = 60.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """To whom it is handed what arrives, beside the fleet."""
+
+    ingest: Ingest
+    watch: CommandWatch
+    administration: Administration
 
 
 class Connection:
@@ -63,6 +85,7 @@ class Connection:
         self._connection: str | None = None
         self._live = False
         self._live_after = math.inf
+        self._since: float | None = None
         self._complaints: dict[str, float] = {}
         self._link = Link(
             broker,
@@ -73,10 +96,15 @@ class Connection:
             ),
         )
 
-    async def run(self, ingest: Ingest) -> None:
-        """Stay connected, and hand what arrives to ``ingest`` and the fleet, until cancelled."""
+    @property
+    def since(self) -> float | None:
+        """Since when there has been a connection, Unix seconds; None while there is none."""
+        return self._since
+
+    async def run(self, listeners: Listeners) -> None:
+        """Stay connected, and hand what arrives to the fleet and to ``listeners``, until cancelled."""
         self._health.set(BROKER, ok=False, text=f"not connected to {self._address}")
-        await self._link.run(lambda session: self._serve(session, ingest))
+        await self._link.run(lambda session: self._serve(session, listeners))
 
     def post(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish soon; dropped when there is no connection, since every answer is asked for again."""
@@ -102,7 +130,7 @@ class Connection:
                 self.renew()
             ahead = now
 
-    async def _serve(self, session: Session, ingest: Ingest) -> None:
+    async def _serve(self, session: Session, listeners: Listeners) -> None:
         self._session, self._connection, self._live = session.id, session.id, False
         while not self._outgoing.empty():
             self._outgoing.get_nowait()
@@ -111,11 +139,13 @@ class Connection:
                 for number in range(_PUBLISHERS):
                     group.create_task(self._publish(session), name=f"collector publisher {number}")
                 await session.subscribe(*(self._topics.filter(kind) for kind in HEARD))
-                self._live_after = self._now() + _REPLAY_S
+                self._since = self._now()
+                self._live_after = self._since + _REPLAY_S
                 self._announce()
                 self._health.set(BROKER, ok=True, text=self._address)
-                group.create_task(self._listen(session, ingest), name="collector listener")
+                group.create_task(self._listen(session, listeners), name="collector listener")
         finally:
+            self._since = None
             self._health.set(BROKER, ok=False, text=f"not connected to {self._address}")
 
     async def _publish(self, session: Session) -> None:
@@ -123,28 +153,32 @@ class Connection:
             topic, payload, retain = await self._outgoing.get()
             await session.publish(topic, payload, retain=retain)
 
-    async def _listen(self, session: Session, ingest: Ingest) -> None:
+    async def _listen(self, session: Session, listeners: Listeners) -> None:
         taken = 0
         async for message in session.messages():
-            self.take(message, ingest)
+            self.take(message, listeners)
             taken += 1
             if taken % _BREATH == 0:
                 await asyncio.sleep(0)
 
-    def take(self, message: Incoming, ingest: Ingest) -> None:
+    def take(self, message: Incoming, listeners: Listeners) -> None:
         """Handle one message. Whatever it holds, it costs a count and at most a line in the log."""
         address = parse(message.topic)
+        if address and address.kind is Kind.RESULT and address.agent == "collector":
+            return  # our own word
         if address is None or address.site != self._topics.site or address.agent in RESERVED_AGENT_IDS:
             self._counters.messages["unknown"] += 1
             return
         self._counters.messages[address.kind] += 1
         try:
-            if not message.payload:
+            if not message.payload and (message.retain or address.kind not in _COMMANDS):
                 self._cleared(address)
+            elif address.kind in _COMMANDS:
+                self._command(address, message, listeners)
             elif message.retain and address.kind not in RETAINED:
                 self._clear(message.topic)
             else:
-                self._heard(address, message, ingest)
+                self._heard(address, message, listeners)
         except (ProtocolError, Rejected) as error:
             self._counters.rejected[address.kind] += 1
             self._complain(address, str(error))
@@ -154,13 +188,13 @@ class Connection:
         self.post(topic, b"", retain=True)
         raise ProtocolError("it was published to be kept, which only states are")
 
-    def _heard(self, address: Address, message: Incoming, ingest: Ingest) -> None:
+    def _heard(self, address: Address, message: Incoming, listeners: Listeners) -> None:
         agent, payload, received_at = address.agent, message.payload, message.received_at
         match address.kind:
             case Kind.TELEMETRY:
-                ingest.telemetry(agent, payload, received_at)
+                listeners.ingest.telemetry(agent, payload, received_at)
             case Kind.HELLO:
-                self._hello(agent, decode(Hello, payload), received_at, ingest)
+                self._hello(agent, decode(Hello, payload), received_at, listeners.ingest)
             case Kind.STATUS:
                 self._fleet.status(agent, decode(Status, payload), received_at)
             case Kind.COLLECTOR_STATUS:
@@ -177,8 +211,24 @@ class Connection:
                 step = decode(CommandStep, payload)
                 _same("agent", agent, step.agent)
                 self._fleet.step(step)
+                listeners.watch.step(step)
             case _:
                 pass
+
+    def _command(self, address: Address, message: Incoming, listeners: Listeners) -> None:
+        """Take a command: to us, or to somebody from whom an answer is expected.
+
+        One that the broker was told to keep comes again with each connection, so no answer to it is expected;
+        whether it is refused is up to its agent. Only its sender's account can take it back.
+        """
+        if address.kind is Kind.COLLECTOR_COMMAND:
+            listeners.administration.submit(
+                address.operator, message.payload, message.received_at, retained=message.retain
+            )
+        elif message.retain:
+            raise ProtocolError("it was published to be kept, and commands never are")
+        else:
+            listeners.watch.heard(address, message.payload, message.received_at)
 
     def _cleared(self, address: Address) -> None:
         match address.kind:

@@ -81,6 +81,9 @@ _FROM_AGENTS = (
     Kind.RELAY_STATE,
     Kind.BOARD_STATE,
     Kind.RESULT,
+    Kind.COMMAND,
+    Kind.BOARD_COMMAND,
+    Kind.COLLECTOR_COMMAND,
 )
 _RECORDS = ("host", "board", "relay", "event")
 
@@ -224,7 +227,7 @@ def _label(value: str) -> str:
 
 def _agents(sheet: _Sheet, fleet: FleetView) -> set[str]:
     """Enter what stays said of every PC; return the PCs that are being heard."""
-    heard = {pc.id for pc in fleet.pcs if pc.status in {PcStatus.ONLINE, PcStatus.INITIALIZING}}
+    heard = {pc.id for pc in fleet.pcs if pc.online or pc.status in {PcStatus.ONLINE, PcStatus.INITIALIZING}}
     for pc in fleet.pcs:
         sheet.add("boardherd_agent_up", pc.id in heard, pc=pc.id)
         version = pc.versions.get("boardherd", "")
@@ -266,6 +269,8 @@ def _board(sheet: _Sheet, board: BoardView, heard: set[str]) -> None:
     sheet.add("boardherd_board_info", 1, **names, **farm)
     for verdict in Verdict:
         sheet.add("boardherd_board_verdict", verdict is board.verdict, **names, verdict=verdict)
+    sheet.add("boardherd_board_locked", board.lock is not None, **names)
+    sheet.add("boardherd_board_can_execute_test", board.available, **names)
     if board.verdict is not Verdict.UNKNOWN:
         sheet.add("boardherd_board_alive", board.is_alive, **names)
     state = board.state

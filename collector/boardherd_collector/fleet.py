@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from boardherd_collector import fleet_view
 from boardherd_collector.fleet_state import Agent, FleetState, Told, ToldPort
+from boardherd_collector.marks import Marks, Thing
 from boardherd_collector.owners import Owners, prevails
 from boardherd_collector.stores.base import Snapshot
 from boardherd_collector.times import SECOND, AnyRecord, moment, shifted
 from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory
-from boardherd_shared.messages import Hello, Status
+from boardherd_shared.messages import Hello, Standing, Status
 from boardherd_shared.records import BoardRecord, HostRecord, RelayRecord
 from boardherd_shared.views import FleetView
 
@@ -62,6 +63,7 @@ class Fleet:
                 agent.hello, agent.sample, agent.clock = pc.hello, pc.sample, pc.clock
                 if pc.heard_at is not None:
                     agent.heard_at = agent.data_at = pc.heard_at / SECOND
+        self._state.marks.update(snapshot.marks)
         for board in snapshot.boards:
             self._tell_board(board.agent, board.record)
         for port in snapshot.ports:
@@ -95,9 +97,49 @@ class Fleet:
         if agent.hello is None or agent.hello.boot != hello.boot:
             agent.clock = agent.ahead_s = None
         agent.hello = hello
+        self._claim(agent_id, hello)
         if live:
             agent.hello_at = agent.heard_at = received_at
         self.version += 1
+
+    def mark(self, thing: Thing, marks: Marks) -> None:
+        """Take what people decided about a thing."""
+        self._state.marks[thing] = marks
+        kind, id_ = thing
+        if kind == "pc" and marks.retired:
+            for board in [board for board, owner in self._state.first.items() if owner == id_]:
+                del self._state.first[board]
+        self.version += 1
+
+    def owner_of(self, board: str) -> str | None:
+        """Return the agent that controls a board, None when none is known."""
+        told = self._state.boards.get(board)
+        return self._owners.of_board(board) or self._state.first.get(board) or (told.agent if told else None)
+
+    def how_is(self, agent_id: str, now: float) -> str | None:
+        """Return how an agent is at ``now``, in words: "online", "silent for 3 min"; None for one nobody knows."""
+        agent = self._state.agents.get(agent_id)
+        return None if agent is None else fleet_view.how_is(agent, now)
+
+    def marks(self, thing: Thing) -> Marks:
+        """Return what people decided about a thing."""
+        return self._state.marks.get(thing, Marks())
+
+    def standings(self) -> dict[str, Standing]:
+        """Return what each agent that has said hello must heed."""
+        return fleet_view.standings(self._inventory, self._state)
+
+    def _claim(self, agent_id: str, hello: Hello) -> None:
+        """Note who declares a board first, where the inventory does not say whose it is."""
+        first = self._state.first
+        for board in [
+            board for board, owner in first.items() if owner == agent_id and board not in hello.boards
+        ]:
+            del first[board]
+        for board in hello.boards:
+            if self._owners.of_board(board) is None and len(first) < MAX_UNKNOWN_THINGS:
+                told = self._state.boards.get(board)
+                first.setdefault(board, told.agent if told else agent_id)
 
     def clock(self, agent_id: str, boot: str, offset: int, *, final: bool) -> None:
         """Take the offset of a boot's clock, microseconds; only a ``final`` one replaces another."""
@@ -169,7 +211,8 @@ class Fleet:
 
     def _tell_board(self, agent: str, record: BoardRecord) -> None:
         boards = self._state.boards
-        owner, present = self._owners.of_board(record.board), boards.get(record.board)
+        owner = self._owners.of_board(record.board) or self._state.first.get(record.board)
+        present = boards.get(record.board)
         if not prevails(owner, agent, present.agent if present else None):
             return
         if present is None and record.board not in self._inventory.lab.board and self._crowded():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from boardherd_collector.marks import Marks, Thing
 from boardherd_shared.messages import Hello
 from boardherd_shared.records import BoardRecord, HostRecord, RelayRecord
 
@@ -59,3 +60,7 @@ class FleetState:
     agents: dict[str, Agent] = field(default_factory=dict)
     boards: dict[str, Told] = field(default_factory=dict)
     ports: dict[tuple[str, int], ToldPort] = field(default_factory=dict)
+    marks: dict[Thing, Marks] = field(default_factory=dict)
+    """What people decided."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Boards that the inventory gives to nobody, each with the agent that declared it first."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -27,7 +27,7 @@ from boardherd_collector.times import SECOND
 from boardherd_collector.turns import IDLE_S, Turns
 from boardherd_shared.backoff import delays
 from boardherd_shared.failpoints import STORED, reach
-from boardherd_shared.messages import Ack, Hello, Range, RefusedEnvelope, Resume, encode
+from boardherd_shared.messages import Ack, Hello, Range, RefusedEnvelope, Resume, Standing, encode
 from boardherd_shared.records import EventRecord
 from boardherd_shared.topics import Kind, Topics
 from boardherd_shared.values import one_line
@@ -39,7 +39,7 @@ GATHER_S = 0.05
 MAX_WAITING = 1000
 """Envelopes that may wait for a commit; more are left to their agents."""
 HELLOS = 50
-"""Hellos in one transaction, at most: telemetry has its turn after each."""
+"""Hellos in one transaction, at most: what they set going is stored before more are answered."""
 _REFUSED = {
     Outcome.CONFLICT: ("conflict", "this number is taken by other content, or the stream by another agent"),
     Outcome.INVALID: (
@@ -96,6 +96,7 @@ class Ingest:
         self._quota = StreamQuota()
         self._greeter = Greeter(store, fleet, counters, self._quota, self._store_group)
         self._turns = Turns()
+        self._standings: dict[str, Standing] = {}
         self._online = 1
 
     def telemetry(self, agent: str, payload: bytes, received_at: float) -> None:
@@ -123,6 +124,13 @@ class Ingest:
             text = f"{agent} has used {STREAMS_A_DAY} streams today, and no more are taken"
             raise Rejected("unsupported", text, payload)
         return envelope
+
+    def tell_standings(self, standings: Mapping[str, Standing]) -> None:
+        """Tell agents what they must heed, where that is not what they were told last."""
+        for agent, standing in standings.items():
+            if self._standings.get(agent, Standing()) != standing and agent in self._turns:
+                self._standings[agent] = standing
+                self._ack(agent, self._turns.stream(agent), [], [], standing)
 
     def hello(self, agent: str, hello: Hello, received_at: float) -> None:
         """Take a hello that was just said; it is answered once the database has been asked.
@@ -236,7 +244,12 @@ class Ingest:
         self._ack(agent, rejected.stream, [], [refusal])
 
     def _ack(
-        self, agent: str, stream: str, committed: Sequence[Range], refused: Sequence[RefusedEnvelope]
+        self,
+        agent: str,
+        stream: str,
+        committed: Sequence[Range],
+        refused: Sequence[RefusedEnvelope],
+        standing: Standing | None = None,
     ) -> None:
         grant = self._turns.grant(agent, self._online)
         ack = Ack(
@@ -245,6 +258,7 @@ class Ingest:
             refused=tuple(refused),
             window=grant.window,
             wait=grant.wait,
+            standing=standing,
             server_time=self._now(),
         )
         self._post(self._topics.build(Kind.ACK, agent=agent), encode(ack))
@@ -274,17 +288,22 @@ class Ingest:
             if self._fleet.knows(heard.agent):
                 self._turns.greeted(heard.agent, tops, lacking)
         begun = self._go_round()
+        standings = self._fleet.standings()
         for heard, missing in zip(round_, answers, strict=True):
-            self._resume(heard, missing)
+            standing = standings.get(heard.agent)
+            if standing is not None:
+                self._standings[heard.agent] = standing
+            self._resume(heard, missing, standing)
         self._call(begun, told={heard.agent for heard in round_})
 
-    def _resume(self, heard: Heard, missing: dict[str, tuple[Range, ...]]) -> None:
+    def _resume(self, heard: Heard, missing: dict[str, tuple[Range, ...]], standing: Standing | None) -> None:
         grant = self._turns.grant(heard.agent, self._online)
         resume = Resume(
             session=heard.hello.session,
             missing=missing,
             window=grant.window,
             wait=grant.wait,
+            standing=standing,
             server_time=self._now(),
         )
         self._post(self._topics.build(Kind.RESUME, agent=heard.agent), encode(resume))

@@ -164,6 +164,15 @@ _HOST = (
 
 _BOARD = (
     Metric(
+        "boardherd_board_locked", "1 while somebody has the board to himself, else 0.", BOARD, lasting=True
+    ),
+    Metric(
+        "boardherd_board_can_execute_test",
+        "1 when the board can run a test now: alive, idle, not locked, and its PC is available; else 0.",
+        BOARD,
+        lasting=True,
+    ),
+    Metric(
         "boardherd_board_alive",
         "1 when the board is alive or degraded, 0 when it is not, absent when nobody can tell.",
         BOARD,

@@ -13,7 +13,7 @@ class Owners:
         boards = inventory.lab.board if inventory else {}
         self._boards = {id_: board.pc for id_, board in boards.items() if board.pc}
         self._ports = {
-            (feed.relay, feed.port): board.pc for board in boards.values() for feed in board.power if board.pc
+            (wire.relay, wire.port): board.pc for board in boards.values() for wire in board.wires if board.pc
         }
 
     def of_board(self, board: str) -> str | None:

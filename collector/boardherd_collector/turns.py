@@ -137,6 +137,10 @@ class Turns:
             return Grant(1, wait=True)
         return Grant(max(1, min(MAX_WINDOW, SPARE // online)))
 
+    def __contains__(self, agent: str) -> bool:
+        """Tell whether ``agent`` has said hello, and named a stream."""
+        return agent in self._debts
+
     def stream(self, agent: str) -> str:
         """Return a stream of ``agent``, which has said hello."""
         return self._debts[agent].stream

@@ -99,14 +99,18 @@ class Standing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     contested: dict[Slug, Slug] = Field(
-        default_factory=dict, description="boards that it declares and another agent owns, each with that agent"
+        default_factory=dict,
+        description="boards that it declares and another agent owns, each with that agent",
     )
     maintenance: dict[Slug, Text] = Field(
-        default_factory=dict, description="relays that a person has taken out of service, each with who and why"
+        default_factory=dict,
+        description="relays that a person has taken out of service, each with who and why",
     )
 
 
-_STANDING = "what others decided about its boards and relays, as a whole; none when nothing is said about that"
+_STANDING = (
+    "what others decided about its boards and relays, as a whole; none when nothing is said about that"
+)
 
 
 class Resume(_Message):

@@ -147,7 +147,8 @@ class BoardRecord(_Record):
     probes: tuple[ProbeResult, ...] = ()
     lock: Lock | None = Field(None, description="who has the board to himself; none when nobody does")
     fault: Text | None = Field(
-        None, description="why the board is taken out of use, as by the breaker; none while nothing is wrong with it"
+        None,
+        description="why the board is taken out of use, as by the breaker; none while nothing is wrong with it",
     )
     change: bool = Field(True, description="false when this only refreshes what was said before")
 

@@ -49,7 +49,9 @@ class PcView(_View):
     versions: dict[str, str] = Field(default_factory=dict)
     known: bool = Field(True, description="false for an agent that the inventory does not name")
     online: bool = Field(False, description="whether its agent is heard now, maintenance or not")
-    maintenance: str | None = Field(None, description="who put it into maintenance and why; none while it is not")
+    maintenance: str | None = Field(
+        None, description="who put it into maintenance and why; none while it is not"
+    )
     notes: str | None = None
 
 
@@ -74,7 +76,9 @@ class BoardView(_View):
         False, description="can run a test now: alive, idle, not locked, and its test PC is available"
     )
     fault: str | None = Field(None, description="why it is in ERROR; none while it is not")
-    deactivated: str | None = Field(None, description="who took it out of use and why; none while it is in use")
+    deactivated: str | None = Field(
+        None, description="who took it out of use and why; none while it is in use"
+    )
     contested_by: tuple[str, ...] = Field(
         (), description="other agents that declare it too: their word about it does not count"
     )
@@ -103,7 +107,9 @@ class RelayView(_View):
     module: str = Field("", description="what the module says it is")
     address: str | None = None
     ports: tuple[PortView, ...] = ()
-    maintenance: str | None = Field(None, description="who put it into maintenance and why; none while it is not")
+    maintenance: str | None = Field(
+        None, description="who put it into maintenance and why; none while it is not"
+    )
     notes: str | None = None
 
 

@@ -227,8 +227,11 @@ async def test_a_database_restored_from_a_backup_fills_itself_again(
         await asyncio.to_thread(collector.stop)
         with closing(sqlite3.connect(collector.database)) as db, db:
             db.execute("UPDATE streams SET watermark = 2")
+        resumes = len(agent.resumes)
         await asyncio.to_thread(collector.start)
-        await agent.until(lambda: agent.resumes and agent.resumes[-1].missing.get(agent.stream))
+        await agent.until(
+            lambda: len(agent.resumes) > resumes and agent.resumes[-1].missing.get(agent.stream)
+        )
         assert agent.resumes[-1].missing == {agent.stream: ((3, 5),)}
 
 

@@ -51,8 +51,9 @@ def of_operator(operator: str) -> set[str]:
 
 
 def of_collector(pc: str) -> set[str]:
-    """Every topic that the collector writes for an agent or clears after it, and its own status."""
-    return of_agent(pc) - {SITE.build(Kind.REPLY, operator="alice")} | {
+    """Every topic that the collector writes for an agent or clears after it, its own status and its answers."""
+    return of_agent(pc) | {
+        SITE.build(Kind.RESULT, agent="collector", id="c-1"),
         SITE.build(Kind.ACK, agent=pc),
         SITE.build(Kind.RESUME, agent=pc),
         SITE.build(Kind.COLLECTOR_STATUS),

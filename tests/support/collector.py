@@ -21,6 +21,7 @@ from boardherd_shared.messages import (
     ProtocolError,
     RefusedEnvelope,
     Resume,
+    Standing,
     Status,
     StreamInfo,
     decode,
@@ -113,6 +114,8 @@ class AgentStandIn:
         self.acked: set[int] = set()
         self.refused: list[RefusedEnvelope] = []
         self.resumes: list[Resume] = []
+        self.standings: list[Standing] = []
+        self.facts: dict[str, Any] = {}
         self.collector: Status | None = None
         self._seq = 0
         self._hello_due = False
@@ -185,6 +188,7 @@ class AgentStandIn:
         else:
             ack = decode(Ack, message.payload)
             assert ack.stream == self.stream
+            self.standings += [ack.standing] if ack.standing else []
             for first, last in ack.committed:
                 for seq in range(first, last + 1):
                     self.acked.add(seq)
@@ -198,7 +202,9 @@ class AgentStandIn:
     async def _say_hello(self, session: Session) -> None:
         streams = (StreamInfo(stream=self.stream, retained=((1, max(1, self._seq)),), last=self._seq),)
         up = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
-        said = hello(self.agent, session.id, wall=round(time.time() * SECOND), up=up, streams=streams)
+        said = hello(
+            self.agent, session.id, wall=round(time.time() * SECOND), up=up, streams=streams, **self.facts
+        )
         await session.publish(self.topics.build(Kind.HELLO, agent=self.agent), encode(said), retain=True)
 
     async def _send(self, session: Session) -> None:

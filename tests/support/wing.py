@@ -314,12 +314,16 @@ class _MemoryFile(ControlFile):
 
     def __init__(self, db: sqlite3.Connection, points: Points) -> None:
         super().__init__(Path("control.db"))
+        self.unsettled = False
         self._memory, self._points = db, points
 
     async def write(self, statement: str, values: Values = ()) -> None:
         await self._points.reach()
         self._memory.execute(statement, values)
         await self._points.reach()
+
+    async def jot(self, statement: str, values: Values = ()) -> None:
+        await self.write(statement, values)
 
     async def rows(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
         await self._points.reach()
@@ -495,6 +499,12 @@ class Wing:
         rows = self.db.execute("SELECT board, lock FROM locks").fetchall()
         locks = {board: Lock.model_validate_json(text) for board, text in rows}
         return {board: lock for board, lock in locks.items() if lock.until > now}
+
+    def story(self, last: int = 25) -> str:
+        """Return the last things that were said and moved, a line each, for whoever looks for a fault."""
+        lines = [(w.at, f"{w.step.id} {w.step.state} {w.step.phase} {w.step.text}") for w in self.words]
+        lines += [(m.at, f"        {m.port} {m.power.upper()}, asked {m.cause}") for m in self.module.moves]
+        return "\n".join(f"{at:10.3f} {text}" for at, text in sorted(lines, key=lambda line: line[0])[-last:])
 
     def close(self) -> None:
         """Leave nothing behind."""

@@ -12,12 +12,14 @@ import structlog
 from boardherd_agent.devices.causes import Link
 from boardherd_agent.devices.connection import Connection
 from boardherd_agent.devices.device import (
+    AsksPeople,
     DeviceError,
     DeviceOffline,
     DeviceRefused,
     Driver,
     Identity,
     Meter,
+    Patient,
     Pulser,
 )
 from boardherd_agent.devices.ports import PortBook
@@ -65,8 +67,11 @@ class Access:
         self.trouble = ""
         self.max_pulse_s = 0.0
         """The longest pulse that the device times itself; 0 when it times none."""
+        self.asks_people = False
+        """Whether a switch is a request to a person."""
         self._relay, self._config, self._ports, self._clock = relay, config, ports, clock
-        self._limit, self._shared, self._on_stray = limit, shared, on_stray
+        self._limit = self._patience = limit
+        self._shared, self._on_stray = shared, on_stray
         self._lock = asyncio.Lock()
         self.connection = Connection(driver, self._opened, _elbow_room if shared else tuple)
         self._metered, self._meter_trouble = False, ""
@@ -77,7 +82,7 @@ class Access:
         """Have the device to oneself for one operation, and leave it closed unless that ended in order."""
         async with self._lock:
             try:
-                async with asyncio.timeout(self._limit):
+                async with asyncio.timeout(self._patience):
                     yield
             except DeviceRefused:
                 raise
@@ -85,7 +90,7 @@ class Access:
                 await self.fail(error)
                 raise
             except TimeoutError as error:
-                late = DeviceOffline(f"{self._relay} did not finish within {self._limit:g} s")
+                late = DeviceOffline(f"{self._relay} did not finish within {self._patience:g} s")
                 await self.fail(late)
                 raise late from error
             except BaseException:
@@ -153,7 +158,10 @@ class Access:
         """Take note of what the device can do; some know that only once they are open."""
         self._ports.measurable = device.reads_back
         self._metered = isinstance(device, Meter)
+        self.asks_people = isinstance(device, AsksPeople)
         self.max_pulse_s = device.max_pulse_s if isinstance(device, Pulser) else 0.0
+        slow = device.patience_s + 1.0 if isinstance(device, Patient) else 0.0
+        self._patience = max(self._limit, slow)
 
     def _identified(self, identity: Identity) -> None:
         """Take note of what the device says it is."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from boardherd_agent.devices.causes import Link
-from boardherd_agent.devices.device import DeviceGarbled, DeviceOffline, Driver
+from boardherd_agent.devices.device import AsksPeople, DeviceGarbled, DeviceOffline, Driver
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ class Connection:
             self.suffered(Link.FRESH)
         self._device = None
         await self._closing.aclose()
+
+    def say_done(self, port: int) -> bool:
+        """Pass on that a person has switched a port by hand; False if nobody was asked to."""
+        asked: object = self._device
+        return isinstance(asked, AsksPeople) and asked.say_done(port)
 
     def suffered(self, link: Link) -> None:
         """Note what happened to the connection."""

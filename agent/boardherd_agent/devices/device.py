@@ -127,3 +127,20 @@ class Meter(Protocol):
     async def watts(self) -> Mapping[int, float]:
         """Return the power at each port that is measured, in watts; raises DeviceError."""
         ...
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """A driver whose switches may take longer than a worker waits for others: people, slow daemons."""
+
+    patience_s: float
+    """How long one switch may take."""
+
+
+@runtime_checkable
+class AsksPeople(Protocol):
+    """A driver that asks a person to switch, and takes the word of whoever says that it is done."""
+
+    def say_done(self, port: int) -> bool:
+        """Take it that the port that is asked about was switched; False if nothing is asked about it."""
+        ...

@@ -206,9 +206,13 @@ class RelayWorker:
     async def accept(self, port: int, *, by: str) -> Power:
         """Take the state measured now for the one that was asked, switch nothing, and return it.
 
-        Raises DeviceRefused for a device that cannot be read back, DeviceError as :meth:`read` does.
+        Where a person was asked to switch, this is the word that it is done. Raises DeviceRefused for a device that
+        cannot be read back, DeviceError as :meth:`read` does.
         """
         self._check(port)
+        if self._access.connection.say_done(port):
+            self._tell("transition", port, f"{self._relay}:{port} was switched by hand, says {by}")
+            return Power.UNKNOWN
         async with self._access.turn():
             observed = await self._access.measure(port)
             if observed is Power.UNKNOWN:
@@ -308,6 +312,9 @@ class RelayWorker:
         last = before if self._ports.measurable else self._ports.status(port).asked
         with self._minding(port, power):
             self._ports.asked(port, power)
+            if self._access.asks_people:
+                self._ports.remark(port, text := f"a person is asked to switch it {power.upper()}")
+                self._tell("transition", port, f"{self._relay}:{port}: {text}")
             await self._access.connection.attempt(lambda device: device.set(port, energised))
             self._ports.acknowledged(port, by, moved=power is not last)
             return await self._outcome(port, before, power)

@@ -1,4 +1,4 @@
-"""Load for a broker and a collector: simulated agents."""
+"""Simulated agents as load for a broker and a collector; and the way to simulated devices."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from boardherd.commands.lab import Duration, Lab, example, lab_options, pass_lab, run
+from boardherd.commands.simulate_device import device
 from boardherd.exit_codes import Exit, Failure
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ _LOOK_EVERY_S = 0.2
 _ASK_TIMES = 3
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog=example(
         "boardherd simulate --agents 200 --lab trial.toml",
         "boardherd-collector --config trial-collector.toml   # whose inventory is trial.toml",
         "boardherd simulate --agents 200 --backlog 1h",
-    )
+        "boardherd simulate device devantech",
+    ),
 )
 @click.option("--agents", default=20, show_default=True, type=click.IntRange(1, 5000), help="How many PCs.")
 @click.option(
@@ -66,7 +69,9 @@ _ASK_TIMES = 3
 )  # fmt: skip
 @lab_options(hidden=True)
 @pass_lab
+@click.pass_context
 def simulate(
+    context: click.Context,
     lab: Lab,
     *,
     agents: int,
@@ -88,6 +93,8 @@ def simulate(
     The exit code is 0 when nothing was lost and nothing doubled, 1 when something was, 3 when that could not
     be found out.
     """
+    if context.invoked_subcommand is not None:
+        return
     if interval <= 0:
         raise click.UsageError("--interval must be longer than nothing")
     if lab_file is not None:
@@ -103,6 +110,9 @@ def simulate(
     raise click.exceptions.Exit(
         Exit.UNREACHABLE if result.ok is None else Exit.DONE if result.ok else Exit.HARDWARE
     )
+
+
+simulate.add_command(device)
 
 
 def _quiet(lab: Lab) -> Settings:

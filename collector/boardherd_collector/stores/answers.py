@@ -25,8 +25,8 @@ class EventRow(_Answer):
     """Something that happened once."""
 
     at: float = Field(description="when, Unix seconds")
-    pc: str = Field(description="the test PC that reported it")
-    event: str = Field(description="transition, command, loss, boot, fault or lifecycle")
+    pc: str = Field(description="the test PC that reported it, or collector")
+    event: str = Field(description="transition, command, lock, loss, boot, fault or lifecycle")
     subject: str = Field(description='what it is about: "board/evm-07"')
     text: str = Field(description="what happened, in one sentence")
     command: str | None = Field(None, description="id of the command that it is a step of")
@@ -36,7 +36,7 @@ class CommandRow(_Answer):
     """A command with its whole life."""
 
     id: str
-    pc: str = Field(description="the test PC that carried it out or refused it")
+    pc: str = Field(description="the test PC that carried it out, refused it or said nothing; or collector")
     action: str
     target: str = Field(description='"board/evm-07" or "relay/eth-1/3"')
     operator: str

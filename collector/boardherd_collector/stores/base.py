@@ -14,6 +14,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from boardherd_collector.marks import Done, Marks, Order, Thing
 from boardherd_collector.stores.answers import (
     BoardRow,
     BootRow,
@@ -31,6 +32,7 @@ from boardherd_collector.stores.answers import (
     TrendRow,
 )
 from boardherd_collector.times import AnyRecord
+from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.messages import Hello, Range
 from boardherd_shared.records import BoardRecord, HostRecord, RelayRecord
@@ -172,6 +174,30 @@ class Snapshot:
     ports: tuple[PortNow, ...] = ()
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Finished commands by PC and outcome."""
+    marks: Mapping[Thing, Marks] = field(default_factory=dict)
+    """What people decided, of everything about which they decided anything."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A command that was seen, and to which no agent has said anything in time."""
+
+    step: CommandStep
+    """What is said of it; its agent is the one who should have answered, or the collector."""
+    named: bool
+    """Whether it had an id of its own."""
+    received_at: int
+    """When it was seen, microseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What a database made of commands that seemed to be unanswered."""
+
+    unanswered: tuple[bool, ...]
+    """Of each, whether that is so: false when the database knows of an answer."""
+    finished: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Those that were not known before, by PC and outcome."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +281,29 @@ class Store(Protocol):
         changed, so that a resent record gets the same time. What the ledger lacks is as of that transaction, so
         it takes in every commit that has returned; :meth:`missing` tells how it is found. A hello that the
         database refuses costs its neighbours nothing and is answered all the same, but not kept.
+        """
+        ...
+
+    async def administer(self, order: Order) -> Done | None:
+        """Keep a command to the collector, and what it changes, in one transaction.
+
+        When the id of it is known, nothing is changed, and what became of that command is returned.
+        """
+        ...
+
+    async def note_open(self, seen: Sequence[tuple[str, int, str]], gone: Sequence[str]) -> None:
+        """Keep commands that wait for an answer (id, time, text), and forget others by their ids."""
+        ...
+
+    async def open_commands(self) -> list[str]:
+        """Return the texts of the commands that are kept as waiting for an answer, oldest first."""
+        ...
+
+    async def close_unanswered(self, closed: Sequence[Unanswered]) -> Closed:
+        """Write down that commands were not answered, unless it is known that they were; they are kept no longer.
+
+        What an agent says of one later replaces what is written here. One that had no id is told by operator,
+        action, target and time.
         """
         ...
 

@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from boardherd_collector.holdings import Holding
 from boardherd_collector.ledger import Ledger, Range, merged
 from boardherd_collector.stores.answers import CommandRow
-from boardherd_collector.stores.base import BadRecord, Outcome, Received
+from boardherd_collector.stores.base import BadRecord, Outcome, Received, Unanswered
 from boardherd_collector.times import SECOND, AnyRecord, TimeQuality, moment, out_of_range, shifted
 from boardherd_shared.command import CommandStep, State
 from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, LostRange, RelayRecord
+from boardherd_shared.values import one_line
 
 MAX_RANGES = 4096
 """A stream with more holes than this is not one: agents send their backlog in order."""
@@ -184,7 +186,7 @@ def declare_lost(loss: LostRange, agent: str, books: dict[str, StreamBook]) -> t
 def told(row: CommandRow | None, agent: str, step: CommandStep) -> CommandRow:
     """Return the life of a command after ``step``, in whatever order the steps arrive.
 
-    A final step stays; of two others, the later in its life holds.
+    A final step stays; of two others, the later in its life holds. That nobody answered holds until somebody does.
     """
     if row is None:
         return _first_told(agent, step)
@@ -201,8 +203,60 @@ def told(row: CommandRow | None, agent: str, step: CommandStep) -> CommandRow:
     )
 
 
-def _stage(row: CommandRow) -> tuple[bool, float, int]:
-    return row.state.final, row.changed_at, _ORDER.get(row.state, 2)
+def has_ended(row: CommandRow | None) -> bool:
+    """Tell whether nothing follows: a command that nobody answered may still be answered."""
+    return row is not None and row.state.final and row.state is not State.UNANSWERED
+
+
+def _stage(row: CommandRow) -> tuple[bool, bool, float, int]:
+    answered = row.state is not State.UNANSWERED
+    return answered, answered and row.state.final, row.changed_at, _ORDER.get(row.state, 2)
+
+
+MAY_PRECEDE = 5 * SECOND
+"""By so much an answer may seem to come before its command: two clocks tell their times."""
+SAME_COMMAND = 60 * SECOND
+"""An agent's answer to a command without an id is one to what was seen no longer ago than this."""
+
+
+def same_command(step_at: int) -> tuple[int, int]:
+    """Return between which times a command without an id was seen to which an agent took a step at ``step_at``."""
+    return step_at - SAME_COMMAND, step_at + MAY_PRECEDE
+
+
+def unanswered_row(closed: Unanswered, pc: str) -> CommandRow:
+    """Return the life of a command that nobody answered: it began when it was seen."""
+    return _first_told(pc, closed.step).model_copy(update={"began_at": closed.received_at / SECOND})
+
+
+def unanswered_event(closed: Unanswered) -> str:
+    """Return the text of the event that tells of it."""
+    return one_line(f"{closed.step.operator}: {closed.step.text}")
+
+
+def board_of(target: str) -> str | None:
+    """Return the board that the target of a command is, or whose line it is."""
+    kind, _, rest = target.partition("/")
+    return rest.partition("/")[0] or None if kind in {"board", "line"} else None
+
+
+def speaks_of_board(record: EventRecord) -> str | None:
+    """Return the board about whose use an event says something: its lock, or a command for it that was done."""
+    if record.lock is not None:
+        return board_of(record.subject)
+    step = record.command
+    return board_of(step.target) if step is not None and step.state is State.SUCCEEDED else None
+
+
+def take_event(known: Holding, at: int, record: EventRecord) -> None:
+    """Let what is known of a board follow from an event that says something about its use."""
+    if record.lock is not None:
+        if record.lock_ended is None:
+            known.held(at, record.lock)
+        else:
+            known.ended(at, record.lock)
+    elif record.command is not None:
+        known.stepped(at, record.command)
 
 
 def _first_told(agent: str, step: CommandStep) -> CommandRow:

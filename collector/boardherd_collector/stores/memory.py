@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from boardherd_collector.holdings import Holding
 from boardherd_collector.ledger import Range
 from boardherd_collector.owners import Owners, prevails
 from boardherd_collector.stores.answers import (
@@ -37,11 +38,15 @@ from boardherd_collector.stores.intake import (
     batch,
     dead_letter,
     declare_lost,
+    has_ended,
     judge,
     missing,
+    speaks_of_board,
+    take_event,
     told,
 )
-from boardherd_collector.stores.memory_reader import MemoryReader, Said
+from boardherd_collector.stores.memory_orders import MemoryOrders
+from boardherd_collector.stores.memory_reader import Said
 from boardherd_collector.stores.memory_rollups import Sample
 from boardherd_collector.stores.units import host_values
 from boardherd_collector.times import SECOND, AnyRecord, relearned
@@ -50,7 +55,7 @@ from boardherd_shared.messages import encode
 from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord, Verdict
 
 
-class MemoryStore(MemoryReader):
+class MemoryStore(MemoryOrders):
     """A :class:`~boardherd_collector.stores.base.Store` of plain lists and dictionaries."""
 
     async def __aenter__(self) -> Self:
@@ -129,6 +134,8 @@ class MemoryStore(MemoryReader):
                 self._write_relay(Placed(placed.envelope, placed.position, relay, placed.quality))
             case EventRecord() as event:
                 self._write_event(placed, event, result)
+                if (board_id := speaks_of_board(event)) is not None:
+                    self._take_use(Placed(placed.envelope, placed.position, event, placed.quality), board_id)
 
     def _write_board(self, placed: Placed[BoardRecord]) -> None:
         record = placed.record
@@ -148,9 +155,23 @@ class MemoryStore(MemoryReader):
         if contested:
             return
         self._rollups.note_board(placed)
+        self._held(record.board).told(placed.counts_from, record)
         anew = present is None or present.agent != placed.agent
         if self._is_current(placed, "board", record.board, anew=anew):
             self._boards[record.board] = BoardNow(placed.agent, record)
+
+    def _held(self, board: str) -> Holding:
+        """Return what is known of who has a board, as of the newest verdict."""
+        held = self._holdings.setdefault(board, Holding())
+        held.told_at = max(held.told_at, self._counts_from.get(("board", board), 0))
+        return held
+
+    def _take_use(self, placed: Placed[EventRecord], board: str) -> None:
+        """Take what an event says about the use of a board, if it comes from who may speak about it."""
+        present = self._boards.get(board)
+        owner = self._owners.of_board(board)
+        if self._place("board", board) and prevails(owner, placed.agent, present.agent if present else None):
+            take_event(self._held(board), placed.counts_from, placed.record)
 
     def _write_relay(self, placed: Placed[RelayRecord]) -> None:
         record, key = placed.record, (placed.record.relay, placed.record.port)
@@ -189,8 +210,10 @@ class MemoryStore(MemoryReader):
         step = record.command
         if step is not None:
             before = self._commands.get((agent, step.id))
+            if before is None:
+                self._withdraw_unanswered(agent, step)
             after = self._commands[agent, step.id] = told(before, agent, step)
-            if after.state.final and not (before and before.state.final):
+            if has_ended(after) and not has_ended(before):
                 result.finished[agent, after.state.value] += 1
         self._series.events.append(
             EventRow(

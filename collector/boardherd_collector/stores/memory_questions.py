@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boardherd_collector.freshness import CONFIRMED_S
+from boardherd_collector.holdings import Holding, Use, use_status
+from boardherd_collector.marks import Marks, Thing
 from boardherd_collector.stores.answers import (
     BoardRow,
     CommandRow,
@@ -23,6 +25,7 @@ from boardherd_shared.records import Blame, HostRecord, Verdict
 
 _ALIVE = {Verdict.ALIVE, Verdict.DEGRADED}
 _STRANGER = BoardConfig()
+_UNMARKED = Marks()
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,14 @@ def _word(told: BoardNow | None, now: float, silent_at: Callable[[str], float]) 
 
 
 def board_row(
-    id_: str, lab: Lab | None, told: BoardNow | None, now: float, silent_at: Callable[[str], float]
+    id_: str,
+    lab: Lab | None,
+    told: BoardNow | None,
+    now: float,
+    silent_at: Callable[[str], float],
+    *,
+    holding: Holding,
+    marks: Mapping[Thing, Marks],
 ) -> BoardRow:
     """Return a board as it is at ``now``; ``silent_at`` tells since when a PC is silent unless it speaks."""
     config = lab.board.get(id_, _STRANGER) if lab else _STRANGER
@@ -57,11 +67,16 @@ def board_row(
     word = _word(told, now, silent_at)
     alive = word.verdict in _ALIVE
     feed = config.power[0] if config.power else None
+    lock = holding.lock if holding.lock and now < holding.lock.until / SECOND else None
+    mine = marks.get(("board", id_), _UNMARKED)
+    status = _status(alive, holding, mine, use_status(lock))
+    serves = pc is not None and now <= silent_at(pc) and not marks.get(("pc", pc), _UNMARKED).maintenance
     return BoardRow(
         id=id_,
+        name=mine.name or config.name,
         **config.model_dump(
             include={
-                *("name", "hardware_serial_number", "project", "platform", "pg_version", "execution_engine"),
+                *("hardware_serial_number", "project", "platform", "pg_version", "execution_engine"),
                 *("board_ip", "serial_port", "console", "normally", "location", "description"),
             }
         ),
@@ -71,7 +86,7 @@ def board_row(
         relay=feed.relay if feed else None,
         relay_number=feed.port if feed else None,
         capabilities=tuple(sorted(config.capabilities)),
-        status=BoardStatus.IDLE if alive else BoardStatus.OFFLINE,
+        status=status,
         verdict=word.verdict,
         blame=word.blame,
         reason=word.reason,
@@ -79,10 +94,34 @@ def board_row(
         last_heartbeat_at=told_at,
         age_s=now - told_at if told_at is not None else None,
         is_alive=alive,
-        is_healthy=alive,
-        can_execute_test=alive and pc is not None and now <= silent_at(pc),
-        is_locked=False,
+        is_healthy=alive and holding.error_since is None,
+        can_execute_test=status is BoardStatus.IDLE and lock is None and serves,
+        is_locked=lock is not None,
+        lock_owner=lock.owner if lock else None,
+        lock_purpose=lock.use if lock else None,
+        lock_deadline=lock.until / SECOND if lock else None,
+        error_since=_seconds(holding.error_since),
+        error_reason=holding.error_reason,
+        deactivated_at=mine.deactivated.at / SECOND if mine.deactivated else None,
+        deactivated_by=mine.deactivated.by if mine.deactivated else None,
+        deactivated_reason=mine.deactivated.reason if mine.deactivated else None,
+        sdk_version=holding.sdk_version,
+        last_sdk_update_at=_seconds(holding.last_sdk_update_at),
+        notes=holding.notes,
+        last_used_at=_seconds(holding.last_used_at),
     )
+
+
+def _status(alive: bool, holding: Holding, marks: Marks, use: BoardStatus) -> BoardStatus:
+    if marks.deactivated:
+        return BoardStatus.DEACTIVATED
+    if holding.error_since is not None:
+        return BoardStatus.ERROR
+    return use if alive else BoardStatus.OFFLINE
+
+
+def _seconds(at: int | None) -> float | None:
+    return None if at is None else at / SECOND
 
 
 def is_wanted(board: BoardRow, wanted: BoardFilter, now: float) -> bool:
@@ -109,7 +148,12 @@ def _is_dead(board: BoardRow, since: float) -> bool:
 
 def is_switch(row: CommandRow, targets: Iterable[str]) -> bool:
     """Tell whether a command switched one of ``targets``."""
-    return row.target in targets and row.state not in {State.ACCEPTED, State.REFUSED, State.EXPIRED}
+    return row.target in targets and row.state not in {
+        State.ACCEPTED,
+        State.REFUSED,
+        State.EXPIRED,
+        State.UNANSWERED,
+    }
 
 
 def summaries(boards: Iterable[BoardRow], by: Literal["test_farm", "platform"]) -> list[SummaryRow]:
@@ -140,8 +184,19 @@ def _summary(name: str | None, boards: list[BoardRow]) -> SummaryRow:
     )
 
 
-def report_row(board: BoardRow, seconds: Mapping[Verdict, float], cycles: list[CommandRow]) -> ReportRow:
-    """Return what a board did; nobody can lock it here, so it was never in use."""
+def used(uses: Iterable[Use], since: int, until: int) -> float:
+    """Return for how many seconds a board was in use between two times."""
+    total = 0
+    for use in uses:
+        end = use.deadline if use.ended_at is None else use.ended_at
+        total += max(0, min(end, until) - max(use.started_at, since))
+    return total / SECOND
+
+
+def report_row(
+    board: BoardRow, seconds: Mapping[Verdict, float], cycles: list[CommandRow], used_s: float
+) -> ReportRow:
+    """Return what a board did; ``used_s`` is for how long it was in use."""
 
     def hours(*verdicts: Verdict) -> float:
         return sum(seconds.get(verdict, 0.0) for verdict in verdicts) / 3600
@@ -153,8 +208,8 @@ def report_row(board: BoardRow, seconds: Mapping[Verdict, float], cycles: list[C
         pc=board.test_pc,
         platform=board.platform,
         test_farm=board.test_farm,
-        used_h=0.0,
-        idle_h=hours(*_ALIVE),
+        used_h=used_s / 3600,
+        idle_h=max(0.0, hours(*_ALIVE) - used_s / 3600),
         alive_h=hours(*_ALIVE),
         dead_h=hours(Verdict.SILENT),
         off_h=hours(Verdict.POWERED_OFF),

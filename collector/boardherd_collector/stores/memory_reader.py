@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from boardherd_collector.freshness import silent_after
+from boardherd_collector.holdings import Holding
+from boardherd_collector.marks import Done, Marks, Thing
 from boardherd_collector.owners import Owners
 from boardherd_collector.rollups import hour_of, trend_row
 from boardherd_collector.stores import memory_questions as questions
@@ -102,6 +104,11 @@ class MemoryReader:
         self._series = Series()
         self._rollups = MemoryRollups()
         self._lab: Lab | None = None
+        self._holdings: dict[str, Holding] = {}
+        self._marks: dict[Thing, Marks] = {}
+        self._done: dict[str, Done] = {}
+        self._open: dict[str, tuple[int, str]] = {}
+        self._unnamed: set[tuple[str, str]] = set()
 
     async def snapshot(self) -> Snapshot:
         """Return the current state."""
@@ -111,6 +118,7 @@ class MemoryReader:
             boards=tuple(self._boards.values()),
             ports=tuple(self._ports.values()),
             commands=finished,
+            marks=dict(self._marks),
         )
 
     def _pc_now(self, agent: str) -> PcNow:
@@ -187,7 +195,16 @@ class MemoryReader:
     def _board_rows(self, now: float) -> list[BoardRow]:
         ids = sorted({*self._declared["board"], *self._strangers["board"]})
         return [
-            questions.board_row(id_, self._lab, self._boards.get(id_), now, self._silent_at) for id_ in ids
+            questions.board_row(
+                id_,
+                self._lab,
+                self._boards.get(id_),
+                now,
+                self._silent_at,
+                holding=self._holdings.get(id_, Holding()),
+                marks=self._marks,
+            )
+            for id_ in ids
         ]
 
     def _silent_at(self, agent: str) -> float:
@@ -218,12 +235,21 @@ class MemoryReader:
     async def switches(self, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
         """Return the commands that switched a port, newest first."""
         boards = self._lab.board if self._lab else {}
-        targets = {f"relay/{relay}/{port}"} | {
-            f"board/{id_}"
-            for id_, board in boards.items()
-            for feed in board.power
-            if (feed.relay, feed.port) == (relay, port)
-        }
+        targets = (
+            {f"relay/{relay}/{port}"}
+            | {
+                f"board/{id_}"
+                for id_, board in boards.items()
+                for feed in board.power
+                if (feed.relay, feed.port) == (relay, port)
+            }
+            | {
+                f"line/{id_}/{name}"
+                for id_, board in boards.items()
+                for name, line in board.lines.items()
+                if (line.relay, line.port) == (relay, port)
+            }
+        )
         rows = [row for row in self._commands.values() if questions.is_switch(row, targets)]
         return sorted(rows, key=lambda row: -row.began_at)[:limit]
 
@@ -250,7 +276,8 @@ class MemoryReader:
                 if (row.action, row.target) == ("cycle", f"board/{board.id}")
                 and since <= row.began_at * SECOND < until
             ]
-            rows.append(questions.report_row(board, seconds, cycles))
+            uses = self._holdings.get(board.id, Holding()).uses.values()
+            rows.append(questions.report_row(board, seconds, cycles, questions.used(uses, since, until)))
         return rows
 
     async def disks(self, within_s: float, since: int) -> list[DiskRow]:

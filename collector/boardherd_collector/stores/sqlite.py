@@ -15,20 +15,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from boardherd_collector.marks import Done, Order
 from boardherd_collector.owners import Owners
 from boardherd_collector.stores import (
     sqlite_ledger,
+    sqlite_orders,
     sqlite_questions,
     sqlite_reader,
     sqlite_upkeep,
     sqlite_writer,
 )
 from boardherd_collector.stores.base import (
+    Closed,
     Commit,
     Greeted,
     Greeting,
     Received,
     RollUp,
+    Unanswered,
 )
 from boardherd_collector.stores.filelock import FileLock
 from boardherd_collector.stores.intake import missing
@@ -142,6 +146,19 @@ class SqliteStore:
         """Take hellos in, in one transaction, and tell what the ledger lacks."""
         return await self._writer.transact(lambda db: sqlite_ledger.greet(db, greetings))
 
+    async def administer(self, order: Order) -> Done | None:
+        """Keep a command to the collector, and what it changes, in one transaction."""
+        return await self._writer.transact(lambda db: sqlite_orders.administer(db, order))
+
+    async def note_open(self, seen: Sequence[tuple[str, int, str]], gone: Sequence[str]) -> None:
+        """Keep commands that wait for an answer, and forget others."""
+        await self._writer.transact(lambda db: sqlite_orders.note_open(db, seen, gone))
+
+    async def close_unanswered(self, closed: Sequence[Unanswered]) -> Closed:
+        """Write down that commands were not answered, unless it is known that they were."""
+        return await self._writer.transact(lambda db: sqlite_orders.close_unanswered(db, closed))
+
+    open_commands = _asks(sqlite_orders.open_commands)
     snapshot = _asks(sqlite_reader.snapshot)
     events = _asks(sqlite_reader.events)
     commands = _asks(sqlite_reader.commands)

@@ -37,6 +37,7 @@ def sync_inventory(db: sqlite3.Connection, inventory: Inventory, now: int) -> No
     _sync_pcs(db, inventory.lab, now)
     _sync_relays(db, inventory.lab, now)
     _sync_boards(db, inventory.lab, now)
+    _give_names(db)
     set_setting(db, "inventory", inventory.hash)
 
 
@@ -142,6 +143,7 @@ def _free_unique_values(db: sqlite3.Connection) -> None:
     db.execute(f"UPDATE relays SET relay_name = uuid, ip_address = NULL, mac_address = NULL {present}")
     db.execute(f"UPDATE boards SET hardware_serial_number = NULL {present}")
     db.execute("DELETE FROM board_feeds")
+    db.execute("DELETE FROM board_lines")
     db.execute("DELETE FROM board_capabilities")
 
 
@@ -242,6 +244,32 @@ def _wire(db: sqlite3.Connection, id_: str, board: BoardConfig, now: int) -> Non
             for position, feed in enumerate(board.power, 1)
         ],
     )
+
+    db.executemany(
+        "INSERT INTO board_lines (uuid, board, name, relay, relay_number, polarity, kind, pulse_s,"
+        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, 'pulse', ?, ?, ?)",
+        [
+            (
+                str(uuid.uuid4()),
+                key,
+                name,
+                _uuid_of(db, "relays", line.relay),
+                line.port,
+                line.polarity,
+                line.pulse,
+                now,
+                now,
+            )
+            for name, line in board.lines.items()
+        ],
+    )
+
+
+def _give_names(db: sqlite3.Connection) -> None:
+    """Let the names that people gave go before those of the inventory; no two relays get the same."""
+    db.execute("UPDATE test_pcs SET name = given_name WHERE given_name IS NOT NULL")
+    db.execute("UPDATE boards SET name = given_name WHERE given_name IS NOT NULL")
+    db.execute("UPDATE OR IGNORE relays SET relay_name = given_name WHERE given_name IS NOT NULL")
 
 
 def _put(db: sqlite3.Connection, table: str, id_: str, columns: Columns, now: int) -> None:

@@ -118,11 +118,14 @@ def switches(db: sqlite3.Connection, relay: str, port: int, limit: int = 100) ->
     """Return the commands that switched a port, newest first."""
     columns = ", ".join(f"commands.{name}" for name in COMMAND_COLUMNS)
     rows = db.execute(
-        f"SELECT pc.id, {columns} FROM commands JOIN test_pcs AS pc ON pc.number = commands.test_pc"
+        f"SELECT pc.id, {columns} FROM commands JOIN speakers AS pc ON pc.number = commands.test_pc"
         " WHERE target IN (SELECT ?1 UNION ALL SELECT 'board/' || boards.id FROM relays"
         " JOIN board_feeds AS feed ON feed.relay = relays.uuid JOIN boards ON boards.uuid = feed.board"
-        " WHERE relays.id = ?2 AND feed.relay_number = ?3)"
-        " AND state NOT IN ('accepted', 'refused', 'expired') ORDER BY began_at DESC LIMIT ?4",
+        " WHERE relays.id = ?2 AND feed.relay_number = ?3"
+        " UNION ALL SELECT 'line/' || boards.id || '/' || line.name FROM relays"
+        " JOIN board_lines AS line ON line.relay = relays.uuid JOIN boards ON boards.uuid = line.board"
+        " WHERE relays.id = ?2 AND line.relay_number = ?3)"
+        " AND state NOT IN ('accepted', 'refused', 'expired', 'unanswered') ORDER BY began_at DESC LIMIT ?4",
         (f"relay/{relay}/{port}", relay, port, limit),
     )
     return [command_row(row[0], dict(zip(COMMAND_COLUMNS, row[1:], strict=True))) for row in rows]
@@ -183,7 +186,8 @@ WITH hours AS (
     SELECT board, sum(min(ended_at, :until) - max(started_at, :since)) / 1e6 AS used
     FROM (
         SELECT board, started_at, ended_at FROM board_usage WHERE ended_at > :since
-        UNION ALL SELECT board, started_at, :until FROM board_usage WHERE ended_at IS NULL
+        UNION ALL SELECT board, started_at, ifnull(deadline, :until) FROM board_usage
+        WHERE ended_at IS NULL AND ifnull(deadline, :until) > :since
     )
     WHERE started_at < :until GROUP BY board
 ), cycles AS (

@@ -23,6 +23,7 @@ from boardherd_collector.stores.answers import (
     StreamCounts,
 )
 from boardherd_collector.stores.base import BoardNow, PcNow, PortNow, Snapshot
+from boardherd_collector.stores.sqlite_orders import marks
 from boardherd_collector.stores.sqlite_rows import COMMAND_COLUMNS, command_row
 from boardherd_collector.stores.units import HOST_COLUMNS
 from boardherd_collector.times import SECOND
@@ -37,7 +38,11 @@ _COUNTED = (*SERIES, "commands", "dead_letters")
 def snapshot(db: sqlite3.Connection) -> Snapshot:
     """Return the current state; what an older program wrote and this one cannot read is left out."""
     return Snapshot(
-        pcs=tuple(_pcs(db)), boards=tuple(_boards(db)), ports=tuple(_ports(db)), commands=_finished(db)
+        pcs=tuple(_pcs(db)),
+        boards=tuple(_boards(db)),
+        ports=tuple(_ports(db)),
+        commands=_finished(db),
+        marks=marks(db),
     )
 
 
@@ -79,7 +84,7 @@ def _ports(db: sqlite3.Connection) -> list[PortNow]:
 
 def _finished(db: sqlite3.Connection) -> Counter[tuple[str, str]]:
     rows = db.execute(
-        "SELECT pc.id, state, count(*) FROM commands JOIN test_pcs AS pc ON pc.number = test_pc"
+        "SELECT pc.id, state, count(*) FROM commands JOIN speakers AS pc ON pc.number = test_pc"
         " WHERE is_final GROUP BY pc.id, state"
     )
     return Counter({(pc, state): count for pc, state, count in rows})
@@ -107,7 +112,7 @@ def events(db: sqlite3.Connection, subject: str | None = None, limit: int = 100)
         )
     rows = db.execute(
         "SELECT timestamp, pc.id, event, subject, text, command FROM events"
-        f" JOIN test_pcs AS pc ON pc.number = events.test_pc WHERE {where}"
+        f" JOIN speakers AS pc ON pc.number = events.test_pc WHERE {where}"
         " ORDER BY timestamp DESC, events.number DESC LIMIT ?",
         [*values, limit],
     )
@@ -122,7 +127,7 @@ def commands(db: sqlite3.Connection, target: str | None = None, limit: int = 100
     where, values = ("target = ?", [target]) if target is not None else ("1", [])
     columns = ", ".join(f"commands.{name}" for name in COMMAND_COLUMNS)
     rows = db.execute(
-        f"SELECT pc.id, {columns} FROM commands JOIN test_pcs AS pc ON pc.number = commands.test_pc"
+        f"SELECT pc.id, {columns} FROM commands JOIN speakers AS pc ON pc.number = commands.test_pc"
         f" WHERE {where} ORDER BY began_at DESC LIMIT ?",
         [*values, limit],
     )

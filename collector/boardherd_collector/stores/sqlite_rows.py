@@ -84,7 +84,7 @@ def relay_values(record: RelayRecord) -> dict[str, str | int | float | None]:
 
 def event_values(record: EventRecord) -> dict[str, str | int | float | None]:
     """Return the columns of events."""
-    detail = record.command or record.loss or record.boot
+    detail = record.command or record.lock or record.loss or record.boot
     return {
         "event": record.event,
         "subject": record.subject,

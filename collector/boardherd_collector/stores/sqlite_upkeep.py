@@ -140,6 +140,7 @@ def prune_audit(db: sqlite3.Connection, before: int, limit: int) -> int:
     gone = sum(_delete(db, table, "timestamp < ?", before, limit, "ORDER BY timestamp") for table in _AUDIT)
     gone += _delete(db, "commands", "began_at < ?", before, limit)
     db.execute("DELETE FROM tombstones WHERE deleted_at < ?", (before,))
+    db.execute("DELETE FROM collector_commands WHERE at < ?", (before,))
     return gone
 
 

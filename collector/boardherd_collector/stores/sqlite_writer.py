@@ -21,9 +21,13 @@ from boardherd_collector.stores.intake import (
     batch,
     dead_letter,
     declare_lost,
+    has_ended,
     judge,
+    speaks_of_board,
+    take_event,
     told,
 )
+from boardherd_collector.stores.sqlite_holdings import changing
 from boardherd_collector.stores.sqlite_inventory import ensure
 from boardherd_collector.stores.sqlite_ledger import (
     POISON,
@@ -33,6 +37,7 @@ from boardherd_collector.stores.sqlite_ledger import (
     keep_digests,
     open_books,
 )
+from boardherd_collector.stores.sqlite_orders import withdraw_unanswered
 from boardherd_collector.stores.units import host_values
 from boardherd_collector.times import AnyRecord
 from boardherd_shared.command import CommandStep
@@ -148,6 +153,8 @@ class _Writer:
         if not believed:
             return
         self._confirm(board, placed)
+        with changing(self._db, board, record.lock.id if record.lock else None) as known:
+            known.told(placed.counts_from, record)
         current = {
             "board": board,
             "test_pc": pc,
@@ -206,12 +213,26 @@ class _Writer:
         rows.insert(self._db, "events", rows.head(placed, pc) | rows.event_values(record))
         if record.command is not None:
             self._command(pc, placed.agent, record.command)
+        if (about := speaks_of_board(record)) is not None:
+            self._use(placed, about)
         if record.boot is not None and record.subject.startswith("board/"):
             board = self._number("boards", record.subject.removeprefix("board/"), placed.agent)
             values = {"board": board, "test_pc": pc, "timestamp": record.at}
             rows.insert(self._db, "boots", values | rows.boot_values(record.boot))
         if record.loss is not None:
             self._loss(pc, placed, record.loss)
+
+    def _use(self, placed: Placed[EventRecord], about: str) -> None:
+        """Take what an event says about the use of a board, if it comes from who may speak about it."""
+        board = ensure(self._db, "boards", about, self._now, placed.agent)
+        if board is None:
+            return
+        present = self._teller("board_current", "board = ?", (board,))
+        if not prevails(self._owners.of_board(about), placed.agent, present):
+            return
+        lock = placed.record.lock
+        with changing(self._db, board, lock.id if lock else None) as known:
+            take_event(known, placed.counts_from, placed.record)
 
     def _command(self, pc: int, agent: str, step: CommandStep) -> None:
         names = ", ".join(rows.COMMAND_COLUMNS)
@@ -222,11 +243,13 @@ class _Writer:
         before = (
             rows.command_row(agent, dict(zip(rows.COMMAND_COLUMNS, found, strict=True))) if found else None
         )
+        if before is None:
+            withdraw_unanswered(self._db, pc, step)
         after = told(before, agent, step)
         values = {"test_pc": pc, **rows.command_values(after)}
         updates = ", ".join(f"{name} = excluded.{name}" for name in rows.COMMAND_COLUMNS)
         rows.insert(self._db, "commands", values, f"ON CONFLICT (test_pc, id) DO UPDATE SET {updates}")
-        if after.state.final and not (before and before.state.final):
+        if has_ended(after) and not has_ended(before):
             self.finished[agent, after.state.value] += 1
 
     def _loss(self, pc: int, placed: Placed[EventRecord], loss: LostRange) -> None:

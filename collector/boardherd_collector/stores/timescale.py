@@ -13,22 +13,26 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from boardherd_collector.marks import Done, Order
 from boardherd_collector.owners import Owners
 from boardherd_collector.stores import (
     timescale_aggregates,
     timescale_ledger,
     timescale_objects,
+    timescale_orders,
     timescale_questions,
     timescale_reader,
     timescale_upkeep,
     timescale_writer,
 )
 from boardherd_collector.stores.base import (
+    Closed,
     Commit,
     Greeted,
     Greeting,
     Received,
     RollUp,
+    Unanswered,
 )
 from boardherd_collector.stores.intake import missing
 from boardherd_collector.stores.migrations import Migration, migrations
@@ -160,6 +164,19 @@ class TimescaleStore:
         """Take hellos in, in one transaction, and tell what the ledger lacks."""
         return await self._writer.transact(lambda db: timescale_ledger.greet(db, greetings))
 
+    async def administer(self, order: Order) -> Done | None:
+        """Keep a command to the collector, and what it changes, in one transaction."""
+        return await self._writer.transact(lambda db: timescale_orders.administer(db, order))
+
+    async def note_open(self, seen: Sequence[tuple[str, int, str]], gone: Sequence[str]) -> None:
+        """Keep commands that wait for an answer, and forget others."""
+        await self._writer.transact(lambda db: timescale_orders.note_open(db, seen, gone))
+
+    async def close_unanswered(self, closed: Sequence[Unanswered]) -> Closed:
+        """Write down that commands were not answered, unless it is known that they were."""
+        return await self._writer.transact(lambda db: timescale_orders.close_unanswered(db, closed))
+
+    open_commands = _asks(timescale_orders.open_commands)
     snapshot = _asks(timescale_reader.snapshot)
     events = _asks(timescale_reader.events)
     commands = _asks(timescale_reader.commands)

@@ -36,6 +36,7 @@ async def sync_inventory(db: Db, inventory: Inventory, now: int) -> None:
     await _sync_pcs(db, inventory.lab, now)
     await _sync_relays(db, inventory.lab, now)
     await _sync_boards(db, inventory.lab, now)
+    await _give_names(db)
     await set_setting(db, "inventory", inventory.hash)
 
 
@@ -155,6 +156,7 @@ async def _free_unique_values(db: Db) -> None:
     )
     await db.execute(f"UPDATE boards SET hardware_serial_number = NULL {present}")
     await db.execute("DELETE FROM board_feeds")
+    await db.execute("DELETE FROM board_lines")
     await db.execute("DELETE FROM board_capabilities")
 
 
@@ -249,6 +251,30 @@ async def _wire(db: Db, id_: str, board: BoardConfig, now: int) -> None:
             feed.off_time,
             now,
         )
+
+    for name, line in board.lines.items():
+        await db.execute(
+            "INSERT INTO board_lines (board, name, relay, relay_number, polarity, kind, pulse_s,"
+            " created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 'pulse', $6, $7, $7)",
+            key,
+            name,
+            await _uuid_of(db, "relays", line.relay),
+            line.port,
+            line.polarity,
+            line.pulse,
+            now,
+        )
+
+
+async def _give_names(db: Db) -> None:
+    """Let the names that people gave go before those of the inventory; no two relays get the same."""
+    await db.execute("UPDATE test_pcs SET name = given_name WHERE given_name IS NOT NULL")
+    await db.execute("UPDATE boards SET name = given_name WHERE given_name IS NOT NULL")
+    await db.execute(
+        "UPDATE relays SET relay_name = given_name WHERE given_name IS NOT NULL AND NOT EXISTS ("
+        "SELECT 1 FROM relays AS other WHERE other.number <> relays.number AND other.retired_at IS NULL"
+        " AND coalesce(other.given_name, other.relay_name) = relays.given_name)"
+    )
 
 
 async def _put(db: Db, table: str, id_: str, columns: Columns, now: int) -> None:

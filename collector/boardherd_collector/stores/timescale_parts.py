@@ -18,9 +18,20 @@ from boardherd_collector.owners import Owners, prevails
 from boardherd_collector.rollups import hour_of, hours_due, minute_bit
 from boardherd_collector.stores import timescale_rows as rows
 from boardherd_collector.stores.answers import CommandRow
-from boardherd_collector.stores.intake import KEYFRAME, Placed, StreamBook, declare_lost, told
+from boardherd_collector.stores.intake import (
+    KEYFRAME,
+    Placed,
+    StreamBook,
+    declare_lost,
+    has_ended,
+    speaks_of_board,
+    take_event,
+    told,
+)
 from boardherd_collector.stores.postgres import Db
+from boardherd_collector.stores.timescale_holdings import Holdings
 from boardherd_collector.stores.timescale_inventory import ensure
+from boardherd_collector.stores.timescale_orders import withdraw_unanswered
 from boardherd_collector.times import AnyRecord
 from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, Power, RelayRecord
 
@@ -117,6 +128,7 @@ async def boards(db: Db, situation: Situation, records: Sequence[Placed[BoardRec
         ],
         columns=rows.BOARD_LIVENESS,
     )
+    await _hold(db, words)
     newest = [
         rows.board_now(words[-1].placed, pcs[words[-1].placed.agent], board)
         for (board,), words in current.items()
@@ -128,6 +140,16 @@ async def boards(db: Db, situation: Situation, records: Sequence[Placed[BoardRec
         if word.believed:
             _confirm(part, word.place[0], word.placed)
     return part
+
+
+async def _hold(db: Db, words: Sequence[Word[BoardRecord]]) -> None:
+    """Take what verdicts say about who has the boards."""
+    believed = [word for word in words if word.believed]
+    locks = {word.placed.record.lock.id for word in believed if word.placed.record.lock}
+    holdings = await Holdings.read(db, {word.place[0] for word in believed}, locks)
+    for word in believed:
+        holdings.known[word.place[0]].told(word.placed.counts_from, word.placed.record)
+    await holdings.write(db)
 
 
 def _confirm(part: Part, board: int, placed: Placed[BoardRecord]) -> None:
@@ -227,7 +249,29 @@ async def events(db: Db, situation: Situation, records: Sequence[Placed[EventRec
     ]
     await db.copy_records_to_table("boots", records=boots, columns=rows.BOOTS)
     await _commands(db, situation, kept, part)
+    await _use(db, situation, kept)
     return part
+
+
+async def _use(db: Db, situation: Situation, records: Sequence[Placed[EventRecord]]) -> None:
+    """Take what events say about the use of boards, of those who may speak about them."""
+    about = [(board, placed) for placed in records if (board := speaks_of_board(placed.record)) is not None]
+    if not about:
+        return
+    first = {board: placed.agent for board, placed in reversed(about)}
+    numbers = await ensure(db, "boards", first, situation.now)
+    words = [Word(placed, (numbers[board],)) for board, placed in about if board in numbers]
+    names = {number: board for board, number in numbers.items()}
+    present = await _present(db, "board_current", ("board",), {word.place for word in words})
+    for word in words:
+        teller, _ = present.get(word.place, (None, 0))
+        word.believed = prevails(situation.owners.of_board(names[word.place[0]]), word.placed.agent, teller)
+    believed = [word for word in words if word.believed]
+    locks = {word.placed.record.lock.id for word in believed if word.placed.record.lock}
+    holdings = await Holdings.read(db, {word.place[0] for word in believed}, locks)
+    for word in believed:
+        take_event(holdings.known[word.place[0]], word.placed.counts_from, word.placed.record)
+    await holdings.write(db)
 
 
 def _booted(record: EventRecord) -> str | None:
@@ -282,8 +326,10 @@ async def _commands(db: Db, situation: Situation, records: Sequence[Placed[Event
     }
     for agent, step in steps:
         before = lives.get((agent, step.id))
+        if before is None:
+            await withdraw_unanswered(db, situation.pcs[agent], step)
         after = lives[agent, step.id] = told(before, agent, step)
-        if after.state.final and not (before and before.state.final):
+        if has_ended(after) and not has_ended(before):
             part.finished[agent, after.state.value] += 1
     await rows.upsert(
         db,

@@ -117,11 +117,14 @@ async def switches(db: Db, relay: str, port: int, limit: int = 100) -> list[Comm
     """Return the commands that switched a port, newest first."""
     columns = ", ".join(f"commands.{name}" for name in COMMANDS[1:])
     rows = await db.fetch(
-        f"SELECT pc.id AS pc, {columns} FROM commands JOIN test_pcs AS pc ON pc.number = commands.test_pc"
+        f"SELECT pc.id AS pc, {columns} FROM commands JOIN speakers AS pc ON pc.number = commands.test_pc"
         " WHERE target = ANY (ARRAY(SELECT $1 UNION ALL SELECT 'board/' || boards.id FROM relays"
         " JOIN board_feeds AS feed ON feed.relay = relays.uuid JOIN boards ON boards.uuid = feed.board"
-        " WHERE relays.id = $2 AND feed.relay_number = $3))"
-        " AND state NOT IN ('accepted', 'refused', 'expired') ORDER BY began_at DESC LIMIT $4",
+        " WHERE relays.id = $2 AND feed.relay_number = $3"
+        " UNION ALL SELECT 'line/' || boards.id || '/' || line.name FROM relays"
+        " JOIN board_lines AS line ON line.relay = relays.uuid JOIN boards ON boards.uuid = line.board"
+        " WHERE relays.id = $2 AND line.relay_number = $3))"
+        " AND state NOT IN ('accepted', 'refused', 'expired', 'unanswered') ORDER BY began_at DESC LIMIT $4",
         f"relay/{relay}/{port}",
         relay,
         port,
@@ -176,9 +179,11 @@ WITH hours AS (
         sum(seconds) FILTER (WHERE verdict IN ('booting', 'unknown')) AS other
     FROM board_verdict_hours WHERE hour >= $3 AND hour < $4 GROUP BY board
 ), uses AS (
-    SELECT board, sum(extract(epoch FROM least(ended_at, $2) - greatest(started_at, $1)))::double precision AS used
+    SELECT board, sum(
+        extract(epoch FROM least(ended_at, deadline, $2) - greatest(started_at, $1))
+    )::double precision AS used
     FROM board_usage
-    WHERE (ended_at > $1 OR ended_at IS NULL) AND started_at < $2 GROUP BY board
+    WHERE (ended_at > $1 OR (ended_at IS NULL AND coalesce(deadline, $2) > $1)) AND started_at < $2 GROUP BY board
 ), cycles AS (
     SELECT target, count(*) AS ended, count(*) FILTER (WHERE state = 'succeeded') AS succeeded FROM commands
     WHERE action = 'cycle' AND began_at >= $1 AND began_at < $2

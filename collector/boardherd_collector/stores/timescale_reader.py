@@ -21,6 +21,7 @@ from boardherd_collector.stores.answers import (
 )
 from boardherd_collector.stores.base import BoardNow, PcNow, PortNow, Snapshot
 from boardherd_collector.stores.postgres import Db, Row
+from boardherd_collector.stores.timescale_orders import marks
 from boardherd_collector.stores.timescale_rows import COMMANDS, command_row
 from boardherd_collector.stores.units import HOST_COLUMNS
 from boardherd_collector.times import SECOND
@@ -40,6 +41,7 @@ async def snapshot(db: Db) -> Snapshot:
         boards=tuple(await _boards(db)),
         ports=tuple(await _ports(db)),
         commands=await _finished(db),
+        marks=await marks(db),
     )
 
 
@@ -81,7 +83,7 @@ async def _ports(db: Db) -> list[PortNow]:
 
 async def _finished(db: Db) -> Counter[tuple[str, str]]:
     rows = await db.fetch(
-        "SELECT pc.id, state, count(*) FROM commands JOIN test_pcs AS pc ON pc.number = test_pc"
+        "SELECT pc.id, state, count(*) FROM commands JOIN speakers AS pc ON pc.number = test_pc"
         " WHERE is_final GROUP BY pc.id, state"
     )
     return Counter({(pc, state): count for pc, state, count in rows})
@@ -109,7 +111,7 @@ async def events(db: Db, subject: str | None = None, limit: int = 100) -> list[E
         )
     rows = await db.fetch(
         "SELECT timestamp, pc.id, event, subject, text, command FROM events"
-        f" JOIN test_pcs AS pc ON pc.number = events.test_pc WHERE {where}"
+        f" JOIN speakers AS pc ON pc.number = events.test_pc WHERE {where}"
         " ORDER BY timestamp DESC, events.number DESC LIMIT $1",
         limit,
         *values,
@@ -124,7 +126,7 @@ async def commands(db: Db, target: str | None = None, limit: int = 100) -> list[
     """Return commands, newest first."""
     where, values = ("target = $2", [target]) if target is not None else ("true", [])
     rows = await db.fetch(
-        f"SELECT pc.id AS pc, {_COMMAND} FROM commands JOIN test_pcs AS pc ON pc.number = commands.test_pc"
+        f"SELECT pc.id AS pc, {_COMMAND} FROM commands JOIN speakers AS pc ON pc.number = commands.test_pc"
         f" WHERE {where} ORDER BY began_at DESC LIMIT $1",
         limit,
         *values,

@@ -120,7 +120,7 @@ def port_now(placed: Placed[RelayRecord], pc: int, number: int) -> Values:
 def event(placed: Placed[EventRecord], pc: int) -> Values:
     """Return a row of events."""
     record = placed.record
-    detail = record.command or record.loss or record.boot
+    detail = record.command or record.lock or record.loss or record.boot
     return (
         *_head(placed, pc),
         record.event,

@@ -144,6 +144,7 @@ async def prune_audit(db: Db, before: int, limit: int, hypertables: Collection[s
     gone = await _prune(db, _AUDIT, before, limit, hypertables)
     gone += await _delete(db, "commands", "began_at < $1", before, limit)
     await db.execute("DELETE FROM tombstones WHERE deleted_at < $1", before)
+    await db.execute("DELETE FROM collector_commands WHERE at < $1", before)
     return gone
 
 

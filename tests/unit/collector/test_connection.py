@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_collector.connection import Connection
+from boardherd_collector.administration import Administration
+from boardherd_collector.command_watch import CommandWatch
+from boardherd_collector.connection import Connection, Listeners
 from boardherd_collector.counters import Counters
 from boardherd_collector.fleet import Fleet
 from boardherd_collector.health import Health
@@ -30,12 +32,22 @@ class Rig:
         topics = Topics("lab")
         self.counters, self.fleet, health = Counters(), Fleet(lab()), Health()
         self.connection = Connection(BrokerSettings(), topics, self.fleet, self.counters, health)
-        self.ingest = Ingest(
-            topics, MemoryStore(), self.fleet, self.counters, health, post=self.connection.post
+        store, post = MemoryStore(), self.connection.post
+        self.ingest = Ingest(topics, store, self.fleet, self.counters, health, post=post)
+        self.watch = CommandWatch(
+            topics,
+            store,
+            self.fleet,
+            self.counters,
+            health,
+            post=post,
+            connected_since=lambda: self.connection.since,
         )
+        administration = Administration(topics, lab(), store, self.fleet, self.counters, post=post)
+        self.listeners = Listeners(self.ingest, self.watch, administration)
 
     def take(self, topic: str, body: bytes, *, retain: bool = False) -> None:
-        self.connection.take(Incoming(f"{ROOT}/{topic}", body, retain, T), self.ingest)
+        self.connection.take(Incoming(f"{ROOT}/{topic}", body, retain, T), self.listeners)
 
 
 @pytest.fixture

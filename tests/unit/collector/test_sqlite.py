@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+import uuid
 from contextlib import closing
 from pathlib import Path
 
@@ -275,10 +276,16 @@ async def test_a_relay_is_at_fault_only_by_the_word_of_an_agent_that_is_there(pa
 
 
 async def test_an_older_database_knows_the_interval_from_the_hello_that_it_holds(path: Path) -> None:
-    async with SqliteStore(path, migrations()[:7]) as store:
-        await store.sync_inventory(lab(), NOW)
+    async with SqliteStore(path, migrations()[:7]):
+        pass
     for id_, said in (("pc-01", '{"sample_interval_s": 1e300}'), ("pc-02", '{"v": 1}')):
-        query(path, "UPDATE test_pcs SET hello = ? WHERE id = ?", said, id_)
+        query(
+            path,
+            "INSERT INTO test_pcs (uuid, id, hello, created_at, updated_at) VALUES (?, ?, ?, 1, 1)",
+            str(uuid.uuid4()),
+            id_,
+            said,
+        )
     async with SqliteStore(path):
         pass
     assert query(path, "SELECT id, sample_interval_s FROM test_pcs ORDER BY id") == [

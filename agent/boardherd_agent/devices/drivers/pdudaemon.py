@@ -57,7 +57,7 @@ class Options(HttpOptions):
     reply_timeout: Duration = Field(
         60.0,
         gt=0,
-        description="how long PDUDaemon may take over one job; the agent itself waits no longer than 10 s",
+        description="how long PDUDaemon may take over one job, its own tries included",
     )
 
 

@@ -40,7 +40,7 @@ from boardherd_shared.lifecycle import (
 )
 from boardherd_shared.link import Link, LinkDown
 from boardherd_shared.locks import Lock
-from boardherd_shared.messages import Hello, HostFacts
+from boardherd_shared.messages import Hello, HostFacts, Standing
 from boardherd_shared.records import HostRecord, Power
 from boardherd_shared.topics import Topics
 
@@ -105,7 +105,13 @@ class Agent:
             self._pc, self._topics, self._clock, put=self._outbox.put, retain=self._states.set
         )
         self._uplink = Uplink(
-            spool, self._topics, self._pc, self._clock, hello=self._hello, on_event=self._outbox.put
+            spool,
+            self._topics,
+            self._pc,
+            self._clock,
+            hello=self._hello,
+            on_event=self._outbox.put,
+            on_standing=self._heed,
         )
         self._sampler = HostSampler(
             self._clock,
@@ -149,6 +155,7 @@ class Agent:
             drained=self._drained,
         )
         self._reporter.lock_of = self._desk.locks.of
+        self._reporter.fault_of = self._desk.safety.tripped
         self._conversation = Conversation(
             self._pc,
             self._topics,
@@ -248,6 +255,16 @@ class Agent:
             relays=tuple(self._bench.workers),
             sample_interval_s=self._settings.sampling.interval,
         )
+
+    def _heed(self, standing: Standing) -> None:
+        """Take what others decided: boards that are not this agent's, relays that are out of service."""
+        contested = self._desk.admission.contested
+        if contested != standing.contested:
+            log.warning("boards are contested", boards=standing.contested)
+            contested.clear()
+            contested.update(standing.contested)
+        for relay, worker in self._bench.workers.items():
+            worker.maintenance = standing.maintenance.get(relay, "")
 
     def _announce(self, step: CommandStep) -> None:
         self._results.put(step)

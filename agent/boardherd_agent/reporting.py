@@ -77,6 +77,8 @@ class Reporter:
         self._retain = retain
         self.lock_of: Callable[[str], Lock | None] = lambda _: None
         """Returns the lock on a board; set by whoever keeps the locks."""
+        self.fault_of: Callable[[str], str] = lambda _: ""
+        """Returns why a board is taken out of use, empty when it is not; set by whoever knows."""
         self._began = Beginnings(clock)
         self._observed: dict[tuple[str, int], Power] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -161,8 +163,11 @@ class Reporter:
             self._retain_board(board)
 
     def _complete(self, record: BoardRecord) -> BoardRecord:
-        """Return a board's record with the right beginning, and with who holds the board."""
-        return self._began.board(record).model_copy(update={"lock": self.lock_of(record.board)})
+        """Return a board's record with the right beginning, who holds the board and why it is taken out of use."""
+        fault = one_line(self.fault_of(record.board)) or None
+        return self._began.board(record).model_copy(
+            update={"lock": self.lock_of(record.board), "fault": fault}
+        )
 
     def _retain_port(self, record: RelayRecord) -> None:
         topic = self._topics.build(Kind.RELAY_STATE, agent=self._agent, relay=record.relay, port=record.port)

@@ -12,29 +12,51 @@ import click
 from boardherd.commands.lab import example, lab_options
 from boardherd.exit_codes import Exit, Failure
 
-COMMANDS = {
-    "status": "boardherd.commands.see:status",
-    "pcs": "boardherd.commands.see:pcs",
-    "boards": "boardherd.commands.see:boards",
-    "relays": "boardherd.commands.see:relays",
-    "show": "boardherd.commands.history:show",
-    "history": "boardherd.commands.history:history",
-    "report": "boardherd.commands.report:report",
-    "power": "boardherd.commands.power:power",
-    "reset": "boardherd.commands.lines:reset",
-    "line": "boardherd.commands.lines:line",
-    "relay": "boardherd.commands.relay:relay",
-    "lock": "boardherd.commands.locks:lock",
-    "unlock": "boardherd.commands.locks:unlock",
-    "locks": "boardherd.commands.locks:locks",
-    "acquire": "boardherd.commands.acquire:acquire",
-    "watch": "boardherd.commands.events:watch",
-    "events": "boardherd.commands.events:events",
-    "demo": "boardherd.commands.demo:demo",
-    "simulate": "boardherd.commands.simulate:simulate",
-    "completion": "boardherd.commands.completion:completion",
+SECTIONS = {
+    "See": {
+        "status": "boardherd.commands.see:status",
+        "pcs": "boardherd.commands.see:pcs",
+        "boards": "boardherd.commands.see:boards",
+        "relays": "boardherd.commands.see:relays",
+        "locks": "boardherd.commands.locks:locks",
+        "show": "boardherd.commands.history:show",
+        "history": "boardherd.commands.history:history",
+        "report": "boardherd.commands.report:report",
+        "events": "boardherd.commands.events:events",
+        "watch": "boardherd.commands.events:watch",
+    },
+    "Switch": {
+        "power": "boardherd.commands.power:power",
+        "reset": "boardherd.commands.lines:reset",
+        "line": "boardherd.commands.lines:line",
+        "relay": "boardherd.commands.relay:relay",
+    },
+    "Have a board to yourself": {
+        "lock": "boardherd.commands.locks:lock",
+        "unlock": "boardherd.commands.locks:unlock",
+        "acquire": "boardherd.commands.acquire:acquire",
+    },
+    "Look after the lab": {
+        "set": "boardherd.commands.errands:set_facts",
+        "probe": "boardherd.commands.errands:probe",
+        "refresh": "boardherd.commands.errands:refresh",
+        "drain": "boardherd.commands.errands:drain",
+        "maintenance": "boardherd.commands.administration:maintenance",
+        "deactivate": "boardherd.commands.administration:deactivate",
+        "activate": "boardherd.commands.administration:activate",
+        "retire": "boardherd.commands.administration:retire",
+        "rename": "boardherd.commands.administration:rename",
+        "note": "boardherd.commands.administration:note",
+    },
+    "Try": {
+        "demo": "boardherd.commands.demo:demo",
+        "simulate": "boardherd.commands.simulate:simulate",
+        "completion": "boardherd.commands.completion:completion",
+    },
 }
-"""Where each command is; imported when it is needed."""
+"""Where each command is, under the headings of the help; imported when it is needed."""
+
+COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
 
 
 class Root(click.Group):
@@ -52,6 +74,16 @@ class Root(click.Group):
         module, name = COMMANDS[cmd_name].split(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings."""
+        here = self.list_commands(ctx)
+        for title, places in SECTIONS.items():
+            found = [(name, self.get_command(ctx, name)) for name in places if name in here]
+            room = formatter.width - 6 - max(map(len, here))
+            rows = [(name, command.get_short_help_str(room)) for name, command in found if command]
+            with formatter.section(title):
+                formatter.write_dl(rows, col_spacing=2)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run, and leave with one of the codes of :class:`Exit`."""

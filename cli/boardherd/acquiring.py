@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from boardherd.availability import hindrance, suits
-from boardherd.client import Client
 from boardherd.exit_codes import Exit, Failure, Silence
 from boardherd.tables import ago
 from boardherd.targets import Target, board_of
@@ -63,14 +63,28 @@ class Held:
     """The same by this process's monotonic clock, counted from before the lock was asked for."""
 
 
+class Asked(Protocol):
+    """What is needed of a lab; :class:`boardherd.client.Client` is one."""
+
+    async def fleet(self) -> FleetView:
+        """Return the current fleet; raises Failure."""
+        ...
+
+    def send(self, command: Command, target: Target) -> AsyncGenerator[CommandStep]:
+        """Send a command and yield its steps; raises Failure."""
+        ...
+
+
 @dataclass
 class Acquirer:
     """Takes boards for one operator. ``tell`` hears what is waited for, whenever that changes."""
 
-    client: Client
+    lab: Asked
     terms: Command
     """The lock command, without its board."""
     tell: Callable[[str], None]
+    look_s: float = _LOOK_S
+    again_s: float = _AGAIN_S
     _left_alone: dict[str, tuple[float, str]] = field(default_factory=dict)
     _hopeless: dict[str, str] = field(default_factory=dict)
     _told: str = ""
@@ -78,7 +92,7 @@ class Acquirer:
     async def acquire(self, wanted: Wanted, wait: float) -> Held:
         """Return the first board that can be had within ``wait`` seconds; raises Failure in words."""
         end = time.monotonic() + wait
-        fleet: FleetView | None = await self.client.fleet()
+        fleet: FleetView | None = await self.lab.fleet()
         while True:
             why = "the lab cannot be seen now"
             if fleet is not None:
@@ -92,8 +106,9 @@ class Acquirer:
             if left <= 0:
                 waited = f" within {ago(wait)}" if wait else ""
                 raise Failure(Exit.REFUSED, f"no {wanted} was free{waited}: {why}")
-            self._say(f"waiting up to {ago(left)} more for a {wanted}: ", why)
-            await asyncio.sleep(min(_LOOK_S, left))
+            if fleet is not None:
+                self._say(f"waiting up to {ago(left)} more for a {wanted}: ", why)
+            await asyncio.sleep(min(self.look_s, left))
             fleet = await self._look()
 
     async def renew(self, held: Held) -> Held:
@@ -112,7 +127,7 @@ class Acquirer:
     async def _look(self) -> FleetView | None:
         """Return the fleet, or None while it cannot be seen: that passes, and the wait goes on."""
         try:
-            return await self.client.fleet()
+            return await self.lab.fleet()
         except Failure as failure:
             self._say("", failure.message)
             return None
@@ -147,7 +162,7 @@ class Acquirer:
         return None
 
     def _leave(self, board: BoardView, why: str) -> None:
-        self._left_alone[board.id] = time.monotonic() + _AGAIN_S, why
+        self._left_alone[board.id] = time.monotonic() + self.again_s, why
 
     def _held(self, board: BoardView, target: Target, step: CommandStep, asked_at: float) -> Held:
         if step.lock is None or step.until is None:
@@ -157,7 +172,7 @@ class Acquirer:
     async def _send(self, target: Target, command: Command) -> tuple[CommandStep, float]:
         """Return the last step of a command, and when it was sent by the monotonic clock; raises Failure."""
         asked_at, last = time.monotonic(), None
-        async with contextlib.aclosing(self.client.send(command, target)) as steps:
+        async with contextlib.aclosing(self.lab.send(command, target)) as steps:
             async for step in steps:
                 last = step
         assert last is not None

@@ -15,10 +15,11 @@ from typing import Any
 
 from boardherd.api import Api, ApiAway, Value
 from boardherd.exit_codes import Exit, Failure
-from boardherd.following import Letter, follow, letter
+from boardherd.following import SLACK_S, Letter, follow, letter
 from boardherd.retained import WATCHED, Change, Retained
 from boardherd.settings import Settings
 from boardherd.targets import Target
+from boardherd_shared.collector_command import CollectorCommand
 from boardherd_shared.command import Command, CommandStep
 from boardherd_shared.ids import new_command_id
 from boardherd_shared.link import Incoming, Link, LinkDown, Session
@@ -89,6 +90,18 @@ class Client:
             also.append(topics.build(Kind.BOARD_STATE, agent=target.pc, board=target.board))
         sent = letter(command, encode(command), self.settings.timeout, self._command_topic(topics, target))
         async with contextlib.aclosing(self.converse(target.site, sent, also, sighted)) as steps:
+            async for step in steps:
+                yield step
+
+    async def tell_collector(self, command: CollectorCommand, site: str) -> AsyncGenerator[CommandStep]:
+        """Send ``command`` to the collector of ``site`` and yield each step of its life once; the last one is final.
+
+        Raises Silence when it does not answer, Failure when the broker is lost.
+        """
+        topics, timeout = Topics(site), self.settings.timeout
+        topic = topics.build(Kind.COLLECTOR_COMMAND, operator=self.settings.operator)
+        sent = Letter(str(command.id), encode(command), timeout, timeout + SLACK_S, topic)
+        async with contextlib.aclosing(self.converse(site, sent)) as steps:
             async for step in steps:
                 yield step
 

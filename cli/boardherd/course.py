@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from boardherd.tables import Tone
@@ -45,15 +46,18 @@ class Course:
         self._text = f"{title}: sent, waiting for an answer"
         self._until: float | None = None
         self._on_at: float | None = None
+        """When the agent began to wait for the board to come alive, by its own clock."""
         self._signs: set[str] = set()
+        self._aside = ""
 
     def take(self, step: CommandStep, after: float) -> Line | None:
         """Take in a step; returns the line it is worth, none for the last one, which is the result itself."""
         self._text = step.text
         wait = max((step.times.get(name, 0.0) for name in _WAITS), default=0.0)
         self._until = after + wait if wait else None
-        if step.phase == "on":
-            self._on_at, self._signs = step.at, set()
+        self._aside = ""
+        if step.phase == "waiting":
+            self._on_at = step.at
         if step.final:
             return None
         return Line(after, step.phase or step.state.value, step.text, _TONE.get(step.state, "strong"))
@@ -61,6 +65,7 @@ class Course:
     def sight(self, state: BoardState, after: float) -> list[Line]:
         """Take in what is said of the board; returns a line for each sign of life since it was switched on."""
         record = state.record
+        self._aside = f"; {state.text}" if record.verdict is Verdict.BOOTING else ""
         if self._on_at is None or record.at / 1e6 < self._on_at:
             return []
         lines = []
@@ -85,5 +90,5 @@ class Course:
     def present(self, after: float) -> str:
         """Return what is going on, with the seconds that are left of a wait."""
         if self._until is None:
-            return self._text
-        return f"{self._text}, {max(0.0, self._until - after):.0f} s left"
+            return self._text + self._aside
+        return f"{self._text}, {max(0, math.ceil(self._until - after))} s left"

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from boardherd.acquiring import Acquirer, Held
 from boardherd.exit_codes import Exit, Failure
@@ -17,6 +18,7 @@ from boardherd.tables import ago
 _RENEWALS = 3
 """How often a lease is renewed before it would end."""
 
+_RETRY_S = 5.0
 _STOP_WITHIN_S = 10.0
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _FROM_KEYS = ("SIGINT", "SIGQUIT")
@@ -69,18 +71,28 @@ async def _keep(
 ) -> Failure:
     """Renew the lease until that is refused, fails for too long, or the time is over; return which."""
     over = time.monotonic() + longest if longest else float("inf")
-    lease = held.sure_until - time.monotonic()
+    usual = (held.sure_until - time.monotonic()) / _RENEWALS
+    pause = usual
+    lost = Failure(
+        Exit.REFUSED, f"{held.target.board} is lost: nobody could be asked to renew its lock in time"
+    )
     while True:
-        pause = min(lease / _RENEWALS, over - time.monotonic())
-        await asyncio.sleep(max(0.0, pause))
+        await asyncio.sleep(max(0.0, min(pause, min(over, held.sure_until) - time.monotonic())))
         if time.monotonic() >= over:
             return Failure(Exit.REFUSED, f"the time of {ago(longest or 0)} is over (--for)")
+        if (left := held.sure_until - time.monotonic()) <= 0:
+            return lost
         try:
-            held = await acquirer.renew(held)
+            async with asyncio.timeout(left):
+                held = await acquirer.renew(held)
+            pause = usual
+        except TimeoutError:
+            return lost
         except Failure as failure:
-            if failure.exit_code == Exit.REFUSED or time.monotonic() >= held.sure_until:
+            if failure.exit_code == Exit.REFUSED:
                 return Failure(Exit.REFUSED, f"{held.target.board} is lost: {failure.message}")
             tell(f"the lock on {held.target.board} could not be renewed, trying again: {failure.message}")
+            pause = min(usual, _RETRY_S)
 
 
 async def _lost(
@@ -128,7 +140,7 @@ def _passing_signals(process: asyncio.subprocess.Process) -> Iterator[None]:
 def _in_foreground() -> bool:
     """Tell whether this process gets what is typed at its terminal."""
     try:
-        with open("/dev/tty", "rb", buffering=0) as terminal:
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
     except OSError:
         return False

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from boardherd.holding import shown, status_under
+from boardherd.availability import hindrance
+from boardherd.holding import holder, shown, status_under
 from boardherd_shared.command import CommandStep
 from boardherd_shared.messages import BoardState, Hello, PortState, ProtocolError, Status, decode
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
 from boardherd_shared.records import Power, Verdict
 from boardherd_shared.topics import Address, Kind
-from boardherd_shared.views import BoardView, FleetView, PcView, PortView, RelayView
+from boardherd_shared.views import BoardView, FleetView, LockView, PcView, PortView, RelayView
 
 WATCHED = (Kind.STATUS, Kind.HELLO, Kind.RELAY_STATE, Kind.BOARD_STATE)
 """The topics to subscribe to; the filter for statuses covers the collector's too."""
@@ -106,7 +107,7 @@ class Retained:
         if before and _board_core(before) == _board_core(now):
             return None
         subject = f"board/{address.board}"
-        return Change(now.record.at / 1e6, subject, now.text, retain and before is None, _plain(now))
+        return Change(now.record.at / 1e6, subject, _told(now), retain and before is None, _plain(now))
 
     def _take_port(self, address: Address, payload: bytes, retain: bool) -> Change | None:
         key = (address.relay, address.port)
@@ -135,13 +136,13 @@ class Retained:
         """Return the fleet at ``now``, Unix seconds."""
         base = self._base
         pcs = {pc.id: pc for pc in base.pcs} | {id_: self._pc(id_, now) for id_ in self._agents()}
-        online = {id_ for id_, pc in pcs.items() if pc.status is not PcStatus.OFFLINE}
+        online = {id_ for id_, pc in pcs.items() if pc.online}
         known = {board.id: board for board in base.boards}
         for agent, hello in self._hello.items():
             for id_ in hello.boards:
                 known.setdefault(id_, _unheard(id_, agent))
         boards = known | {id_: self._board(id_, known.get(id_), now, online) for id_ in self._boards}
-        return FleetView(
+        view = FleetView(
             site=self.site,
             source=base.source if base.at else "broker",
             at=now,
@@ -150,6 +151,8 @@ class Retained:
             boards=tuple(boards[id_] for id_ in sorted(boards)),
             relays=self._relays(now, online),
         )
+        told = (it.model_copy(update={"available": not hindrance(it, view)}) for it in view.boards)
+        return view.model_copy(update={"boards": tuple(told)})
 
     @property
     def collector_text(self) -> str:
@@ -165,8 +168,12 @@ class Retained:
             status = PcStatus.OFFLINE
         else:
             status = PcStatus.ONLINE if hello else PcStatus.INITIALIZING
+        older = next((pc for pc in self._base.pcs if pc.id == id_), None)
+        if older and older.status is PcStatus.MAINTENANCE:
+            status = older.status  # only the collector knows of it, and only a person ends it
         found: dict[str, Any] = {
             "status": status,
+            "online": said is not None and said.state != "offline",
             "text": (said.text or said.state) if said else "offline",
             "last_seen_s": self._last_seen(id_, now),
         }
@@ -177,7 +184,6 @@ class Retained:
                 "os_version": hello.host.os_version,
                 "versions": hello.versions,
             }
-        older = next((pc for pc in self._base.pcs if pc.id == id_), None)
         return older.model_copy(update=found) if older else PcView(id=id_, **found)
 
     def _last_seen(self, agent: str, now: float) -> float | None:
@@ -202,17 +208,11 @@ class Retained:
             for (relay, port), (_, it) in self._ports.items()
             if it.record.board == id_ and not it.record.line
         )
-        usual = {BoardStatus.IDLE, BoardStatus.OFFLINE}
         lock = shown(record.lock) if record.lock and record.lock.until / 1e6 > now else None
-        status = BoardStatus.IDLE if alive else BoardStatus.OFFLINE
-        if lock:
-            status = status_under(lock)
-        elif older and (older.status not in usual and (alive or older.status is BoardStatus.DEACTIVATED)):
-            status = older.status
         return (older or _unheard(id_, agent)).model_copy(
             update={
                 "pc": agent,
-                "status": status,
+                "status": _status(alive, lock, older),
                 "lock": lock,
                 "verdict": verdict,
                 "is_alive": alive,
@@ -231,12 +231,32 @@ class Retained:
         return tuple(_relay(id_, older.get(id_), ports[id_]) for id_ in sorted(ports))
 
 
+def _status(alive: bool, lock: LockView | None, older: BoardView | None) -> BoardStatus:
+    """Return a board's status; what only the collector knows comes from the older view."""
+    if older and older.status is BoardStatus.DEACTIVATED:
+        return older.status
+    if lock:
+        return status_under(lock)
+    usual = {BoardStatus.IDLE, BoardStatus.OFFLINE}
+    was_held = older is not None and older.lock is not None
+    if older and alive and not was_held and older.status not in usual:
+        return older.status
+    return BoardStatus.IDLE if alive else BoardStatus.OFFLINE
+
+
 def _plain(message: Status | BoardState | PortState | CommandStep) -> dict[str, Any]:
     return message.model_dump(mode="json", exclude_none=True)
 
 
 def _board_core(state: BoardState) -> tuple[object, ...]:
-    return state.record.verdict, state.record.blame, state.record.reason
+    lock = state.record.lock
+    return state.record.verdict, state.record.blame, state.record.reason, lock and (lock.id, lock.until)
+
+
+def _told(state: BoardState) -> str:
+    """Return what is said of a board, and who holds it."""
+    lock = state.record.lock
+    return f"{state.text}; held by {holder(shown(lock), state.record.at / 1e6)}" if lock else state.text
 
 
 def _port_core(state: PortState) -> tuple[object, ...]:

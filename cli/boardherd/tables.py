@@ -220,6 +220,7 @@ def _pc_row(pc: PcView) -> Row:
         note = "another lab.toml"
     if pc.status is PcStatus.OFFLINE and not note:
         note = pc.text
+    note = pc.maintenance or note
     return (
         Cell(pc.id, "strong"),
         Cell(f"● {pc.status.label.lower()}", _PC_TONE[pc.status]),
@@ -254,10 +255,21 @@ def boards_table(boards: Sequence[BoardView], fleet: FleetView) -> Table:
                 Cell(lasted(board, fleet.at)),
                 Cell(", ".join(feeds)),
                 Cell(holder(lock, fleet.at) if (lock := lock_on(board, fleet.at)) else ""),
-                Cell(reason_of(board), "quiet"),
+                Cell("; ".join(_standing(board)), "quiet"),
             )
         )
     return Table(headings, tuple(rows), ("PLATFORM", "PC", "FOR", "NAME"))
+
+
+def _standing(board: BoardView) -> Iterator[str]:
+    """Yield what people and interlocks have said of a board, then why its verdict is what it is."""
+    if board.deactivated:
+        yield f"out of use: {board.deactivated}"
+    if board.contested_by:
+        yield f"declared by {', '.join(board.contested_by)} too"
+    for reason in dict.fromkeys((board.fault, reason_of(board))):
+        if reason:
+            yield reason
 
 
 def held_boards(fleet: FleetView) -> list[tuple[BoardView, LockView]]:
@@ -330,7 +342,7 @@ _MARK = {Power.ON: "●", Power.OFF: "○", Power.UNKNOWN: "?"}
 
 def relay_heading(relay: RelayView) -> Row:
     """Return what stands above the ports of a relay."""
-    told = [relay.module, relay.address or ""]
+    told = [relay.module, relay.address or "", relay.maintenance or ""]
     return (
         Cell(relay.id, "strong"),
         Cell(relay.name),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from boardherd.exit_codes import Exit, Failure
 from boardherd.tables import ago
+from boardherd_shared.collector_command import ThingKind
 from boardherd_shared.ids import is_slug
 from boardherd_shared.model import PcStatus
 from boardherd_shared.views import BoardView, FleetView, PortView
@@ -102,6 +103,44 @@ def pc_target(fleet: FleetView, name: str) -> Target:
             return Target(fleet.site, pc.id)
     known = [pc.id for pc in fleet.pcs]
     raise Failure(Exit.USAGE, f'there is no test PC "{name}"{_near(name, known, fleet)}')
+
+
+@dataclass(frozen=True)
+class Named:
+    """A thing of the lab that has an id."""
+
+    kind: ThingKind
+    id: str
+
+
+def named(fleet: FleetView, name: str, kind: ThingKind | None = None, *, gone: bool = False) -> Named:
+    """Return the test PC, board or relay whose id, or else whose name is ``name``; raises Failure in words.
+
+    With ``gone`` an id that is not known is believed where ``kind`` says what it is: what has been retired is
+    shown no more.
+    """
+    things = [
+        *((Named("pc", pc.id), pc.name) for pc in fleet.pcs),
+        *((Named("board", board.id), board.name) for board in fleet.boards),
+        *((Named("relay", relay.id), relay.name) for relay in fleet.relays),
+    ]
+    things = [(thing, free) for thing, free in things if kind in {None, thing.kind}]
+    found = [thing for thing, _ in things if thing.id == name]
+    found = found or [thing for thing, free in things if free and free.lower() == name.lower()]
+    match found:
+        case [thing]:
+            return thing
+        case []:
+            if gone and is_slug(name) and kind:
+                return Named(kind, name)
+            what = kind.upper() if kind == "pc" else kind or "PC, board or relay"
+            ids = [thing.id for thing, _ in things]
+            raise Failure(Exit.USAGE, f'there is no {what} "{name}"{_near(name, ids, fleet)}')
+        case _:
+            kinds = ", ".join(f"{thing.kind} {thing.id}" for thing in found)
+            raise Failure(
+                Exit.USAGE, f'"{name}" means several things ({kinds}); choose with --kind, or use the id'
+            )
 
 
 def target_here(kind: Literal["board", "port", "pc"], name: str) -> Target:

@@ -112,7 +112,9 @@ async def run(
             begin.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(ingest.run(), name="ingest")
-                group.create_task(connection.run(Listeners(ingest, watch, administration)), name="broker connection")
+                group.create_task(
+                    connection.run(Listeners(ingest, watch, administration)), name="broker connection"
+                )
                 group.create_task(watch.run(), name="command watch")
                 group.create_task(administration.run(), name="administration")
                 group.create_task(_keep_standings(fleet, ingest), name="standings")

@@ -165,6 +165,7 @@ class Connection:
         """Handle one message. Whatever it holds, it costs a count and at most a line in the log."""
         address = parse(message.topic)
         if address and address.kind is Kind.RESULT and address.agent == "collector":
+            self._counters.messages[address.kind] += 1
             return  # our own word
         if address is None or address.site != self._topics.site or address.agent in RESERVED_AGENT_IDS:
             self._counters.messages["unknown"] += 1

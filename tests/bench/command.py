@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import structlog
 
 from boardherd.rack.devices.devantech import DevantechModule
 from boardherd_agent.devices.drivers import devantech
@@ -84,7 +85,8 @@ class Replies:
         began = time.perf_counter()
         await self._session.publish(topic, payload)
         async with asyncio.timeout(20):
-            return (await waiter - began) * 1000
+            heard: float = await waiter
+        return (heard - began) * 1000
 
 
 def figures(times: Sequence[float]) -> dict[str, float]:
@@ -139,7 +141,9 @@ async def our_commands(replies: Replies, count: int, pause: float, run: int) -> 
     return await series(count, once, pause)
 
 
-async def pdudaemon_jobs(directory: Path, module: DevantechModule, count: int, pause: float) -> dict[str, Any]:
+async def pdudaemon_jobs(
+    directory: Path, module: DevantechModule, count: int, pause: float
+) -> dict[str, Any]:
     """Return what PDUDaemon's HTTP takes: with a driver that does nothing, and with the module."""
     if not PDUDAEMON.exists():
         return {"missing": "make setup-test installs it"}
@@ -151,7 +155,9 @@ async def pdudaemon_jobs(directory: Path, module: DevantechModule, count: int, p
     daemon = {"hostname": "127.0.0.1", "port": port, "listener": "http", "logging_level": "ERROR"}
     settings.write_text(json.dumps({"daemon": daemon, "pdus": pdus}))
     with (directory / "pdudaemon.log").open("wb") as log:
-        process = subprocess.Popen([PDUDAEMON, "--conf", settings], stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            PDUDAEMON, "--conf", settings, stdout=log, stderr=subprocess.STDOUT
+        )
     try:
         await asyncio.to_thread(wait_for_port, port, 30)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -170,7 +176,7 @@ async def pdudaemon_jobs(directory: Path, module: DevantechModule, count: int, p
             return found
     finally:
         process.terminate()
-        await asyncio.to_thread(process.wait)
+        await process.wait()
 
 
 def sync_alone(directory: Path, count: int) -> list[float]:
@@ -300,6 +306,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, help="keep journal and logs here")
     parser.add_argument("--strict", action="store_true", help="fail when a promise is missed")
     options = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if options.dir:
         options.dir.mkdir(parents=True, exist_ok=True)
         found = asyncio.run(measure(options, options.dir.absolute()))

@@ -390,12 +390,12 @@ async def test_a_relay_is_at_fault_only_by_the_word_of_an_agent_that_is_there(po
 
 
 async def test_an_older_database_knows_the_interval_from_the_hello_that_it_holds(postgres_dsn: str) -> None:
-    async with store_at(postgres_dsn, migrations("timescale")[:7]) as store:
-        await store.sync_inventory(lab(), NOW)
+    async with store_at(postgres_dsn, migrations("timescale")[:7]):
+        pass
     await execute(
         postgres_dsn,
-        """UPDATE test_pcs SET hello = '{"sample_interval_s": 1e300}' WHERE id = 'pc-01'""",
-        """UPDATE test_pcs SET hello = '{"v": 1}' WHERE id = 'pc-02'""",
+        """INSERT INTO test_pcs (id, hello, created_at, updated_at)
+           VALUES ('pc-01', '{"sample_interval_s": 1e300}', now(), now()), ('pc-02', '{"v": 1}', now(), now())""",
         "CREATE VIEW of_the_lab AS SELECT id FROM board_overview WHERE can_execute_test",
     )
     async with store_at(postgres_dsn):

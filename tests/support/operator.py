@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -10,8 +11,8 @@ import select
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,19 +67,34 @@ class Operator:
             text=True, env=self.env,
         )  # fmt: skip
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """How the demo is reached, as it has written it down."""
+        place: dict[str, Any] = json.loads((self.directory / "boardherd" / "demo.json").read_text())
+        return place
+
+    def boards(self) -> dict[str, dict[str, Any]]:
+        """Return what the collector tells of each board; much quicker than a command."""
+        with urllib.request.urlopen(f"{self.place['api']}/api/v1/fleet", timeout=10) as answer:
+            return {board["id"]: board for board in json.load(answer)["boards"]}
+
+    def available(self) -> list[str]:
+        """Return the boards that the collector calls available."""
+        return [id_ for id_, board in self.boards().items() if board["available"]]
+
+    def locked(self) -> dict[str, float]:
+        """Return the boards that somebody holds, each with the end of its lock, Unix seconds."""
+        return {id_: board["lock"]["until"] for id_, board in self.boards().items() if board["lock"]}
+
     def tidy_up(self) -> None:
-        """End every lock, and wait until every board is alive; what is dark is switched on."""
-
-        def tidy() -> bool:
-            boards = self("boards", "--json").json
-            for board in boards:
-                if "lock" in board:
-                    self("unlock", board["id"], "--force", "--reason", "end of the test")
-                elif board["verdict"] == "powered_off":
-                    self("power", "on", board["id"], "--force", "--reason", "end of the test")
-            return all(board["is_alive"] and "lock" not in board for board in boards)
-
-        until(tidy)
+        """End every lock, switch on what is dark, and wait until every board is alive."""
+        boards = self.boards()
+        for id_ in self.locked():
+            self("unlock", id_, "--force", "--reason", "end of the test")
+        for id_, board in boards.items():
+            if board["verdict"] == "powered_off":
+                self("power", "on", id_, "--force", "--reason", "end of the test")
+        until(lambda: self.available() == list(boards))
 
     def on_terminal(self, *words: str, keys: str = "", timeout: float = 60.0) -> tuple[int, str]:
         """Run a command on a pseudo-terminal of 110 columns; return its exit code and all it wrote, without colours."""
@@ -118,7 +134,7 @@ def _read_all(master: int, process: subprocess.Popen[bytes], end: float) -> byte
     raise AssertionError(f"it did not end: {written!r}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_demo(directory: Path, broker: str, boards: int) -> Iterator[Operator]:
     """Run a demo on ``broker``, with its files in ``directory``; yield somebody who works with it."""
     operator = Operator(directory)
@@ -141,9 +157,8 @@ def _until_ready(operator: Operator, process: subprocess.Popen[bytes], log: Path
     end = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
-        if (operator.directory / "boardherd" / "demo.json").exists():
-            alive = operator("boards", "--available", "--json").json
-            if len(alive) == boards:
+        with contextlib.suppress(OSError):  # neither its file nor its API are there from the beginning
+            if len(operator.available()) == boards:
                 return
         time.sleep(0.2)
     raise AssertionError(f"the demo did not come up:\n{log.read_text()}")

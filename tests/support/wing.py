@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import selectors
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +27,9 @@ from boardherd_shared.inventory import Inventory
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.locks import Lock
 from boardherd_shared.records import BootTimes, Power
+from support.hand_loop import HandLoop, Points, WorldClock
 
 PC = "pc-01"
-_TRUE_START = 1_760_000_000.0
-"""What time it really is when a world begins, Unix seconds."""
-
 LAB = """
 site = "lab"
 pc.pc-01 = {}
@@ -47,107 +44,6 @@ power = ["eth-1:4", { port = "eth-1:5", after = "1.5s" }]
 [board.evm-09]
 power = ["eth-1:8"]
 """
-
-
-class Killed(BaseException):
-    """What the code of a dead process meets wherever it would touch the world."""
-
-
-class Points:
-    """The instants at which one run of the process can be hurt."""
-
-    def __init__(self) -> None:
-        self.dead = False
-        self._left = 0
-        self._hurt: Callable[[], None] | None = None
-
-    def arm(self, count: int, hurt: Callable[[], None]) -> None:
-        """Call ``hurt`` when so many points have been reached."""
-        self._left, self._hurt = count, hurt
-
-    def disarm(self) -> bool:
-        """Take it back; False when it has happened."""
-        waited, self._hurt = self._hurt is not None, None
-        return waited
-
-    def die(self) -> None:
-        """Let the process be dead from here on."""
-        self.dead = True
-
-    def check(self) -> None:
-        """Raise Killed in a dead process."""
-        if self.dead:
-            raise Killed
-
-    async def reach(self) -> None:
-        """Be at a point."""
-        self.check()
-        await asyncio.sleep(0)
-        if self._hurt:
-            self._left -= 1
-            if self._left <= 0:
-                hurt, self._hurt = self._hurt, None
-                hurt()
-        self.check()
-
-
-class WorldClock:
-    """The three clocks of a machine whose wall clock may be wrong; ``now`` is the truth, in seconds."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.error = 0.0
-        """Seconds by which the wall clock is ahead of the truth."""
-        self._booted = -100.0
-        self._boots = 0
-
-    @property
-    def boot(self) -> str:
-        """Identity of the machine's boot."""
-        return f"00000000-0000-4000-8000-{self._boots:012}"
-
-    @property
-    def server(self) -> float:
-        """What time it really is, Unix seconds."""
-        return _TRUE_START + self.now
-
-    def wall(self) -> int:
-        """Return microseconds since 1970, as this machine believes."""
-        return round((self.server + self.error) * 1e6)
-
-    def up(self) -> int:
-        """Return microseconds since boot."""
-        return round((self.now - self._booted) * 1e6)
-
-    def reboot(self) -> None:
-        """Let the machine start again."""
-        self._booted = self.now
-        self._boots += 1
-
-
-class _Selector(selectors.DefaultSelector):
-    """Never waits: it moves the clock to when the next timer is due."""
-
-    def __init__(self, clock: WorldClock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def select(self, timeout: float | None = None) -> Any:
-        if timeout:
-            self._clock.now += max(timeout, 1e-6)
-        return super().select(0)
-
-
-class HandLoop(asyncio.SelectorEventLoop):
-    """An event loop in which a sleep costs nothing."""
-
-    def __init__(self, clock: WorldClock) -> None:
-        self._world = clock
-        super().__init__(_Selector(clock))
-
-    def time(self) -> float:
-        """Return the world's time."""
-        return self._world.now
 
 
 @dataclass(frozen=True)
@@ -227,17 +123,13 @@ class Known:
 class Owner:
     """Stands for the relay's worker in one run of the process."""
 
-    def __init__(
-        self,
-        module: Module,
-        points: Points,
-        saw: Callable[[int, bool], None],
-        locks: Callable[[], Mapping[str, Lock]],
-    ) -> None:
-        self._module, self._points, self._saw, self._locks = module, points, saw, locks
+    def __init__(self, module: Module, points: Points, locks: Callable[[], Mapping[str, Lock]]) -> None:
+        self._module, self._points, self._locks = module, points, locks
         self._turn = asyncio.Lock()
         self._known = dict.fromkeys(module.ports, Power.UNKNOWN)
         self._asked: dict[int, Power] = {}
+        self.saw: Callable[[int, bool], None] = lambda _port, _on: None
+        """Is told of a port that was measured to have changed, and whether it is on."""
 
     async def run(self) -> None:
         """Read the module every second."""
@@ -299,7 +191,7 @@ class Owner:
         state = self._module.state(port)
         if state is not self._known[port]:
             self._known[port] = state
-            self._saw(port, state is Power.ON)
+            self.saw(port, state is Power.ON)
         await self._points.reach()
         return state
 
@@ -412,8 +304,7 @@ class Wing:
     def start(self) -> None:
         """Start the process on what the disk holds."""
         self.points = points = Points()
-        safety_saw: list[Callable[[int, bool], None]] = []
-        owner = Owner(self.module, points, lambda port, on: safety_saw[0](port, on), self.locks)
+        owner = Owner(self.module, points, self.locks)
 
         async def sleep(seconds: float) -> None:
             points.check()
@@ -443,14 +334,16 @@ class Wing:
             drained=drained,
             sleep=sleep,
         )
-        safety_saw.append(lambda port, on: desk.safety.observed(("eth-1", port), on=on))
+        owner.saw = lambda port, on: desk.safety.observed(("eth-1", port), on=on)
         self._desk = desk
         self._tasks = [
             self.loop.create_task(owner.run(), name="relay"),
             self.loop.create_task(desk.run(), name="desk"),
         ]
 
-    def submit(self, payload: bytes, operator: str, *, board: str | None = None, retained: bool = False) -> None:
+    def submit(
+        self, payload: bytes, operator: str, *, board: str | None = None, retained: bool = False
+    ) -> None:
         """Hand the process a message that has just arrived."""
         assert self._desk
         received = self.clock.wall() / 1e6

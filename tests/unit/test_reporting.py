@@ -7,6 +7,7 @@ import time
 import pytest
 
 from boardherd_agent.reporting import Reporter, describe_board, describe_port
+from boardherd_shared.locks import Lock
 from boardherd_shared.messages import PortState, decode
 from boardherd_shared.records import (
     Blame,
@@ -106,6 +107,18 @@ def test_a_verdict_that_only_changes_its_reason_is_no_event() -> None:
         ears.reporter.board(board(verdict, reason))
     assert ears.events == ["evm-07 is silent (was alive): no answer"]
     assert len(ears.records) == 4
+
+
+def test_a_board_carries_who_holds_it_and_why_it_is_taken_out_of_use() -> None:
+    ears = Ears()
+    ears.reporter.board(board(Verdict.SILENT))
+    held = Lock(id="1" * 32, owner="ci", since=SINCE, until=SINCE + AN_HOUR)
+    ears.reporter.lock_of = lambda _: held
+    ears.reporter.fault_of = lambda name: f"{name} was cycled too often"
+    ears.reporter.refresh_now([], [board(Verdict.SILENT)])
+    first, last = (record for record in ears.records if isinstance(record, BoardRecord))
+    assert (first.lock, first.fault) == (None, None)
+    assert (last.lock, last.fault) == (held, "evm-07 was cycled too often")
 
 
 def test_a_boot_names_what_was_seen() -> None:

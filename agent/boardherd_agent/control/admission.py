@@ -24,6 +24,16 @@ _ALWAYS = frozenset({Action.OFF, Action.ALL_OFF})
 _SWITCHES_ON = frozenset({Action.ON, Action.TOGGLE, Action.CYCLE, Action.RESTORE})
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """When a command arrived; fixed then, since both the clock and what is known of the server's may change."""
+
+    server: float
+    """Unix seconds of the server's clock."""
+    up: int
+    """Microseconds of CLOCK_BOOTTIME."""
+
+
 @dataclass
 class Admission:
     """The reasons to refuse a command; every method raises Refused."""
@@ -46,19 +56,31 @@ class Admission:
     """Boards that another agent owns, each with that agent."""
     draining: bool = False
 
-    def lateness(self, command: Command, received_at: float, received_up: int) -> float:
+    def arrival(self, received_at: float) -> Arrival:
+        """Return the moment of an arrival now, which the wall clock called ``received_at``."""
+        return Arrival(received_at + self.server_offset(), self.clock.up())
+
+    def lateness(self, command: Command, arrival: Arrival) -> float:
         """Return by how many seconds the deadline has passed by the server's clock; negative before.
 
         Since it was received, only the clock that never jumps counts.
         """
-        received = received_at + self.server_offset()
-        waited = seconds(self.clock.up() - received_up)
-        return received + waited - command.deadline(received)
+        waited = seconds(self.clock.up() - arrival.up)
+        return arrival.server + waited - command.deadline(arrival.server)
 
-    def check_time(self, command: Command, received_at: float, received_up: int) -> None:
+    def check_time(self, command: Command, arrival: Arrival) -> None:
         """Refuse what comes too late."""
-        if (late := self.lateness(command, received_at, received_up)) > 0:
+        if (late := self.lateness(command, arrival)) > 0:
             raise Refused(Refusal.EXPIRED, f"it expired {late:.1f} s ago and was not carried out")
+
+    def check_holder(self, command: Command, operator: str, target: Target) -> None:
+        """Refuse if somebody else has taken a board of the target since :meth:`check`."""
+        taken = {target.board} if target.board else self._boards_of(target)
+        for board in taken if not (command.force and command.action is Action.ALL_OFF) else ():
+            self.locks.check(board, operator, command.lock)
+
+    def _boards_of(self, target: Target) -> set[str]:
+        return {board for board in self.boards if self.targets[f"board/{board}"].ports & target.ports}
 
     def may_restore(self, relay: str, port: int) -> bool:
         """Tell whether a port may be brought back after an outage without anybody asking for it now."""

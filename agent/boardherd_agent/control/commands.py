@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from boardherd_agent.control.admission import BOARDS, Admission
+from boardherd_agent.control.admission import BOARDS, Admission, Arrival
 from boardherd_agent.control.cycle import Executor
 from boardherd_agent.control.errands import Errands
 from boardherd_agent.control.journal import Entry, Journal, JournalAway
@@ -23,7 +24,7 @@ from boardherd_agent.control.power import Target
 from boardherd_agent.control.recovery import Recovery
 from boardherd_agent.control.refusal import Refused
 from boardherd_agent.control.safety import Port
-from boardherd_shared.clock import Clock
+from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.command import Action, Command, CommandStep, Refusal, State, fingerprint, parse_command
 from boardherd_shared.ids import CommandId, new_command_id
 from boardherd_shared.messages import MAX_PAYLOAD, ProtocolError, explain
@@ -35,6 +36,9 @@ STALL_S = 5.0
 _TICK_S = 0.5
 _RETRY_S = 5.0
 _QUEUE_SIZE = 1000
+_TOLD_S = 2.0
+"""What is told of a command's end is on the disk of the spool after this many seconds at the latest."""
+_CLOSE_AT_ONCE = 500
 
 _AGENT_WIDE = frozenset({Action.REPORT, Action.DRAIN})
 _ERRANDS = BOARDS | _AGENT_WIDE | {Action.ACCEPT}
@@ -95,10 +99,17 @@ class Commander:
         self._executor, self._recovery, self._errands = executor, recovery, errands
         self._announce = announce
         self._clock = clock
-        self._queue: asyncio.Queue[tuple[Request, int]] = asyncio.Queue(_QUEUE_SIZE)
+        self._queue: asyncio.Queue[tuple[Request, Arrival]] = asyncio.Queue(_QUEUE_SIZE)
         self._busy: dict[Port, _Running] = {}
         self._listeners: dict[str, list[Announce]] = {}
+        self._recovered = False
+        self._taken_up: set[str] = set()
+        """What needs no recovery while the journal has not told all that the last run left."""
+        self._told: dict[str, int] = {}
+        """Commands whose end has been told, and when by CLOCK_BOOTTIME; the journal learns of it a little later."""
         self._stalled_until = 0
+        self._beat = math.inf
+        """When the stall watch last looked, by the loop; after a freeze, commands may get their turn before it does."""
 
     @property
     def under_way(self) -> int:
@@ -112,29 +123,39 @@ class Commander:
     def submit(self, request: Request) -> None:
         """Take a request without waiting; when a thousand wait already, it is dropped and logged."""
         try:
-            self._queue.put_nowait((request, self._clock.up()))
+            self._queue.put_nowait((request, self._admission.arrival(request.received_at)))
         except asyncio.QueueFull:
             log.warning("too many commands are waiting, one was dropped", operator=request.operator)
 
     async def run(self) -> None:
         """Finish what the last run left, then carry out requests until cancelled."""
+        try:
+            await self._run()
+        finally:
+            await self._close(0.0)
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_for_stalls(), name="commands: stall watch")
+            tasks.create_task(self._close_told(), name="commands: told")
             if not await self._recover_all(tasks):
                 tasks.create_task(self._recover_later(tasks), name="commands: recovery")
             while True:
-                request, received_up = await self._queue.get()
-                await self._take(request, received_up, tasks)
+                request, arrival = await self._queue.get()
+                await self._take(request, arrival, tasks)
 
     async def _recover_all(self, tasks: asyncio.TaskGroup) -> bool:
         """Take up what the last run left; False while the journal cannot say what that is."""
         try:
             for entry in await self._journal.unfinished():
-                await self._recover(entry, tasks)
+                if entry.last_step.id not in self._taken_up:
+                    self._taken_up.add(entry.last_step.id)
+                    await self._recover(entry, tasks)
             await self._journal.prune()
         except JournalAway as away:
             log.warning("commands are refused until the journal can be used", why=str(away))
             return False
+        self._recovered = True
         return True
 
     async def _recover_later(self, tasks: asyncio.TaskGroup) -> None:
@@ -143,17 +164,34 @@ class Commander:
             if await self._recover_all(tasks):
                 return
 
-    async def _watch_for_stalls(self) -> None:
-        last = self._clock.up()
+    async def _close_told(self) -> None:
+        """Note in the journal whose end has been told, once that has surely reached the spool."""
         while True:
             await asyncio.sleep(_TICK_S)
-            now = self._clock.up()
-            if now - last > STALL_S * 1e6:
-                log.warning("the agent stood still", seconds=round((now - last) / 1e6, 1))
-                self._stalled_until = now + int(_TICK_S * 1e6)
-            last = now
+            await self._close(_TOLD_S)
 
-    async def _take(self, request: Request, received_up: int, tasks: asyncio.TaskGroup) -> None:
+    async def _close(self, older: float) -> None:
+        now = self._clock.up()
+        ids = [id_ for id_, told in self._told.items() if seconds(now - told) >= older][:_CLOSE_AT_ONCE]
+        if not ids:
+            return
+        try:
+            await self._journal.close(ids)
+        except JournalAway as away:
+            log.warning("the end of commands could not be journalled", why=str(away))
+            return
+        for id_ in ids:
+            del self._told[id_]
+
+    async def _watch_for_stalls(self) -> None:
+        while True:
+            last, self._beat = self._clock.up(), asyncio.get_running_loop().time()
+            await asyncio.sleep(_TICK_S)
+            if (still := seconds(self._clock.up() - last)) > STALL_S:
+                log.warning("the agent stood still", seconds=round(still, 1))
+                self._stalled_until = self._clock.up() + int(_TICK_S * 1e6)
+
+    async def _take(self, request: Request, arrival: Arrival, tasks: asyncio.TaskGroup) -> None:
         """Decide on one request; the order of the questions is the contract."""
         command: Command | None = None
         try:
@@ -161,7 +199,7 @@ class Commander:
             if known := await self._known(request, command):
                 self._answer(known.last_step, request.listener)
                 return
-            self._check_time(request, received_up, command)
+            self._check_time(arrival, command)
             target = self._target(command)
             self._admission.check(command, request.operator, target)
             if command.action is Action.ALL_OFF:
@@ -171,8 +209,10 @@ class Commander:
             await self._make_way(command, target, request.operator)
             life = self._life(command, target, request.operator, command.id or new_command_id())
             life.remark = kept
-            life.late = functools.partial(self._admission.lateness, command, request.received_at, received_up)
+            life.still_wanted = functools.partial(self._still_wanted, request, arrival, command, target)
             step = life.make(State.ACCEPTED, f"{command.action} of {target.label} accepted")
+            if not self._recovered:
+                self._taken_up.add(step.id)
             await self._journal.intend(command, step, named=command.id is not None)
         except Refused as refused:
             self._refuse(request, command, refused)
@@ -228,12 +268,18 @@ class Commander:
             )
         return entry
 
-    def _check_time(self, request: Request, received_up: int, command: Command) -> None:
-        if self._clock.up() < self._stalled_until:
+    def _check_time(self, arrival: Arrival, command: Command) -> None:
+        unwatched = asyncio.get_running_loop().time() - self._beat
+        if self._clock.up() < self._stalled_until or unwatched > STALL_S:
             raise Refused(
                 Refusal.STALE, "the agent stood still while this waited; send it again if it is still wanted"
             )
-        self._admission.check_time(command, request.received_at, received_up)
+        self._admission.check_time(command, arrival)
+
+    def _still_wanted(self, request: Request, arrival: Arrival, command: Command, target: Target) -> None:
+        """Refuse at the last moment before anything moves: the command has waited for the journal, or for its turn."""
+        self._admission.check_time(command, arrival)
+        self._admission.check_holder(command, request.operator, target)
 
     def _target(self, command: Command) -> Target:
         if command.action not in _AGENT_WIDE:
@@ -295,10 +341,14 @@ class Commander:
             listener(step)
         if step.final:
             self._listeners.pop(step.id, None)
+            self._told[step.id] = self._clock.up()
 
     async def _recover(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
         """Report, and where possible finish, a command that the last run did not."""
         step = entry.last_step
+        if step.final:
+            self._tell(step)
+            return
         target = self._admission.targets.get(step.target)
         if target is None or entry.command.action in _ERRANDS:
             lost = (
@@ -311,8 +361,10 @@ class Commander:
                 update={"state": State.INTERRUPTED, "text": text, "at": self._clock.wall() / 1e6, "phase": ""}
             )
             await self._journal.note(final)
-            self._announce(final)
+            self._tell(final)
             return
+        if entry.off is None:
+            self._admission.safety.doubt(target.ports)
         life = self._life(entry.command, target, entry.operator, step.id)
         self._start(life, self._recovery.finish(life, entry), tasks)
 

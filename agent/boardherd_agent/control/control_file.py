@@ -5,6 +5,7 @@ One SQLite connection, WAL and ``synchronous=FULL``: when a write returns, it ha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import time
@@ -69,6 +70,10 @@ class JournalAway(Exception):  # noqa: N818
     """The file cannot be read or written now: a full disk, a directory that is not ours. Trying again may help."""
 
 
+_NORMAL, _FULL = 1, 2
+"""Levels of ``synchronous``: with the first, the WAL is synced by whoever uses the second next."""
+
+
 class ControlFile:
     """The open file; an async context manager.
 
@@ -82,6 +87,8 @@ class ControlFile:
         """Whether nobody has confirmed yet that nothing is missing: so it is for a file that was begun anew."""
         self._path = path
         self._db: aiosqlite.Connection | None = None
+        self._synchronous = _FULL
+        self._writing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Open the file where that is possible; else every call says JournalAway until it is."""
@@ -99,7 +106,20 @@ class ControlFile:
 
     async def write(self, statement: str, values: Values = ()) -> None:
         """Execute one statement; what it wrote is on the disk when this returns."""
-        async with self._open() as db:
+        await self._execute(statement, values, _FULL)
+
+    async def jot(self, statement: str, values: Values = ()) -> None:
+        """Execute one statement; what it wrote outlives this process, and a loss of power after the next :meth:`write`.
+
+        For what may be missing after a loss of power without harm: a sync takes longer than all the rest.
+        """
+        await self._execute(statement, values, _NORMAL)
+
+    async def _execute(self, statement: str, values: Values, synchronous: int) -> None:
+        async with self._open() as db, self._writing:
+            if self._synchronous != synchronous:
+                await db.execute(f"PRAGMA synchronous={synchronous}")
+                self._synchronous = synchronous
             await db.execute(statement, values)
 
     async def settle(self) -> None:
@@ -131,6 +151,7 @@ class ControlFile:
                 raise
             self._put_aside(error)
             db = await _opened(self._path)
+        self._synchronous = _FULL
         version = [row[0] for row in await db.execute_fetchall("PRAGMA user_version")]
         self.unsettled = version != [_SETTLED]
         return db
@@ -148,7 +169,7 @@ async def _opened(path: Path) -> aiosqlite.Connection:
     db = await aiosqlite.connect(path, isolation_level=None)
     try:
         await db.executescript(
-            f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=1048576; {_SCHEMA}"
+            f"PRAGMA journal_mode=WAL; PRAGMA synchronous={_FULL}; PRAGMA journal_size_limit=1048576; {_SCHEMA}"
         )
         await _check(db)
     except BaseException:

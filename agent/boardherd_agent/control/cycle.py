@@ -8,12 +8,14 @@ off time switches on at once where that is allowed and says so, and a start find
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from boardherd_agent.control.life import Announce, Life
 from boardherd_agent.control.power import FeedLine, Sleep, Target, combine
+from boardherd_agent.control.refusal import Refused
 from boardherd_agent.control.safety import Port, Safety
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.clock import Clock
@@ -23,8 +25,11 @@ from boardherd_shared.records import BootTimes, Power
 
 __all__ = ["Announce", "Executor", "Life", "Liveness"]
 
-STOP_GRACE_S = 5.0
+STOP_GRACE_S = 7.0
 """How long a stop may take to switch a board on again whose cycle it interrupts."""
+
+_SWITCHING_S = 1.5
+"""What switching may take of that."""
 
 _RETURN_LOOKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Pauses before each look whether the module has ended its pulse."""
@@ -48,27 +53,28 @@ class Liveness(Protocol):
         ...
 
 
-class _TooLateError(Exception):
-    """The command's deadline passed while it waited for its turn."""
-
-
 @dataclass
 class _Gate:
-    """The interlocks as one command meets them: its deadline is looked at before the first port moves."""
+    """The interlocks as one command meets them: whether it is still wanted is asked before the first port moves."""
 
     life: Life
     safety: Safety
     passed: bool = False
 
-    async def turn_on(self, port: Port) -> None:
-        await self.safety.turn_on(port, self._still_wanted)
+    @contextlib.asynccontextmanager
+    async def turn(self, port: Port) -> AsyncIterator[None]:
+        wanted = (lambda: None) if self.passed else self.life.still_wanted
+        async with self.safety.turn(port, wanted):
+            self.check()  # again: noting the turn has taken time
+            yield
 
     async def went_off(self, port: Port) -> None:
         await self.safety.went_off(port)
 
-    def _still_wanted(self) -> None:
-        if not self.passed and self.life.late() > 0:
-            raise _TooLateError
+    def check(self) -> None:
+        """Ask whether the command is still wanted, unless something has moved already."""
+        if not self.passed:
+            self.life.still_wanted()
         self.passed = True
 
 
@@ -85,9 +91,12 @@ class Executor:
         """Do what the command asks for; every end, good or bad, is a final step."""
         try:
             await self._act(life)
-        except _TooLateError:
+        except Refused as refused:
+            late = refused.code is Refusal.EXPIRED
             text = f"expired: {life.target.label} had to wait until the deadline had passed; nothing was switched"
-            await life.step(State.EXPIRED, text, code=Refusal.EXPIRED, observed=life.before)
+            text = text if late else f"refused: {refused.text}; nothing was switched"
+            state = State.EXPIRED if late else State.REFUSED
+            await life.step(state, text, code=refused.code, observed=life.before)
         except DeviceError as error:
             observed = await measure(life.target)
             await life.step(State.FAILED, f"{life.target.label}: {error}", observed=observed)
@@ -124,9 +133,10 @@ class Executor:
             await self._switch(life, Power.OFF if action is Action.OFF else Power.ON)
 
     async def _toggle(self, life: Life) -> None:
-        await life.step(State.RUNNING, f"toggling {life.target.label}", phase="toggle")
+        life.tell(f"toggling {life.target.label}", phase="toggle")
         if life.before is Power.OFF:
             await self._stay_off(life)
+        life.still_wanted()
         began = self.clock.up()
         gate = _Gate(life, self.safety)
         life.before, observed = await life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
@@ -137,7 +147,8 @@ class Executor:
         life.asked = power
         if power is Power.ON and life.before is not Power.ON:
             await self._stay_off(life)
-        await life.step(State.RUNNING, f"switching {life.target.label} {power}", phase=power)
+        life.tell(f"switching {life.target.label} {power}", phase=power)
+        life.still_wanted()
         began = self.clock.up()
         observed = await self._set(life, power, _Gate(life, self.safety))
         await self._conclude(life, observed, {"switched_s": self._since(began)})
@@ -154,12 +165,24 @@ class Executor:
             await self.sleep(left)
 
     async def _cycle(self, life: Life) -> None:
-        off_time = max(MIN_OFF_TIME_S, life.command.off_time or life.target.off_time)
+        least = max(MIN_OFF_TIME_S, self.safety.least_off(life.target.board))
+        off_time = max(least, life.command.off_time or life.target.off_time)
         if life.target.is_board:
             await self._count_cycle(life.target.board)
         life.asked = Power.OFF
         await life.step(State.RUNNING, f"switching {life.target.label} off", phase="off")
+        life.still_wanted()
         native = _native(life.target, off_time)
+        if native and not self.safety.expect_on(native.id, off_time):
+            native = None  # the module would switch it on without a look at the others of its supply
+        try:
+            await self._off_and_on(life, off_time, native)
+        finally:
+            if native:
+                self.safety.expect_no_more(native.id)
+
+    async def _off_and_on(self, life: Life, off_time: float, native: FeedLine | None) -> None:
+        """Do both halves of a cycle; ``native`` is the feed whose module times it."""
         if native:
             off = (await native.worker.pulse(native.port, Power.OFF, off_time, by=life.by)).observed
             await self.safety.went_off(native.id)
@@ -213,6 +236,7 @@ class Executor:
         feed = target.feeds[0]
         life.asked = away
         await life.step(State.RUNNING, f"{target.label}: {target.pulse:g} s {away}", phase="pulse")
+        life.still_wanted()
         began = self.clock.up()
         if feed.worker.can_pulse(feed.port, target.pulse):
             await feed.worker.pulse(feed.port, away, target.pulse, by=life.by)
@@ -233,6 +257,7 @@ class Executor:
         feed = life.target.feeds[0]
         life.asked = level
         await life.step(State.RUNNING, f"switching {life.target.label} {level}", phase=level)
+        life.still_wanted()
         began = self.clock.up()
         switched = await feed.worker.switch(feed.port, level, by=life.by)
         await self._conclude(life, switched.observed, {"switched_s": self._since(began)})
@@ -250,10 +275,16 @@ class Executor:
         """Bring each port back to what was last asked of it."""
         life.before = await life.target.read()
         await life.step(State.RUNNING, f"restoring {life.target.label}", phase="restore")
+        if life.before is not Power.ON:
+            await self._stay_off(life)
+        life.still_wanted()
         observed, gate = [], _Gate(life, self.safety)
         for feed in life.target.feeds:
-            await gate.turn_on(feed.id)
-            observed.append((await feed.worker.restore(feed.port, by=life.by)).observed)
+            async with gate.turn(feed.id):
+                switched = await feed.worker.restore(feed.port, by=life.by)
+            observed.append(switched.observed)
+            if switched.before is Power.ON and switched.observed is not Power.ON:
+                await self.safety.went_off(feed.id)
         state = combine(observed)
         await life.step(
             State.SUCCEEDED, f"{life.target.label}: {state.value}, as asked before", observed=state
@@ -263,6 +294,7 @@ class Executor:
         """Switch off every port at once; what fails does not keep the others from going off."""
         life.asked = Power.OFF
         await life.step(State.RUNNING, f"switching {len(life.target.feeds)} ports off", phase="off")
+        life.still_wanted()
         failures: list[str] = []
 
         async def off(feed: FeedLine) -> None:
@@ -325,8 +357,14 @@ class Executor:
             text = f"the agent stopped in the off time of {label}; the module itself switches it on in time"
             await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
             return
-        if (off_for := self._since(went_off)) < MIN_OFF_TIME_S:
-            await self.sleep(MIN_OFF_TIME_S - off_for)
+        left = max(
+            MIN_OFF_TIME_S - times["off_s"], self.safety.off_left(life.target.board, life.target.ports)
+        )
+        if left > STOP_GRACE_S - _SWITCHING_S:
+            text = f"the agent stopped in the off time of {label}, too early to switch it on; it stays OFF"
+            await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
+            return
+        await self.sleep(max(0.0, left))
         life.asked = Power.ON
         try:
             observed = await self._set(life, Power.ON, self.safety)

@@ -6,6 +6,8 @@ way at a crash is found here at the next start. Every method may raise JournalAw
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,14 +66,16 @@ class Journal:
 
     async def find_repeat(self, operator: str, command: Command) -> Entry | None:
         """Return the command without an id that ``command`` repeats, if there is one."""
-        since = self._clock.wall() - REDELIVERY_US
-        return await self._one(
-            "WHERE operator = ? AND fingerprint = ? AND named = 0 AND intent_at >= ? ORDER BY intent_at DESC LIMIT 1",
-            (operator, fingerprint(command), since),
+        boot, up, wall = self._clock.boot, self._clock.up(), self._clock.wall()
+        return await self._one(  # the wall clock may be set in between, and counts over a reboot only
+            "WHERE operator = ? AND fingerprint = ? AND named = 0"
+            " AND ((boot = ? AND intent_up >= ?) OR (boot <> ? AND intent_at BETWEEN ? AND ?))"
+            " ORDER BY rowid DESC LIMIT 1",
+            (operator, fingerprint(command), boot, up - REDELIVERY_US, boot, wall - REDELIVERY_US, wall),
         )
 
     async def unfinished(self) -> list[Entry]:
-        """Return the commands that have no final step: after a start, what a crash interrupted."""
+        """Return the commands whose end has not been told: after a start, what a crash interrupted."""
         rows = await self._file.rows(f"{_SELECT} WHERE final = 0 ORDER BY intent_at")
         return [_entry(row) for row in rows]
 
@@ -96,10 +100,10 @@ class Journal:
         )
 
     async def note(self, step: CommandStep) -> None:
-        """Write down a step of a command that was intended before."""
-        await self._file.write(
-            "UPDATE commands SET last_step = ?, final = ? WHERE id = ?",
-            (step.model_dump_json(exclude_none=True), step.final, step.id),
+        """Write down a step of a command that was intended before; a final one is told again until :meth:`close`."""
+        await self._file.jot(
+            "UPDATE commands SET last_step = ? WHERE id = ?",
+            (step.model_dump_json(exclude_none=True), step.id),
         )
 
     async def note_off(self, step: CommandStep) -> None:
@@ -107,6 +111,13 @@ class Journal:
         await self._file.write(
             "UPDATE commands SET last_step = ?, off_up = ?, off_at = ? WHERE id = ?",
             (step.model_dump_json(exclude_none=True), self._clock.up(), self._clock.wall(), step.id),
+        )
+
+    async def close(self, command_ids: Iterable[str]) -> None:
+        """Note that the final steps of these commands have been told, and need not be after a crash."""
+        ids = json.dumps(list(command_ids))
+        await self._file.jot(
+            "UPDATE commands SET final = 1 WHERE id IN (SELECT value FROM json_each(?))", (ids,)
         )
 
     async def prune(self) -> None:
@@ -120,7 +131,7 @@ class Journal:
 
     async def remember_port(self, relay: str, port: int, memory: PortMemory) -> None:
         """Keep what was asked of a port, and how often it was switched."""
-        await self._file.write(
+        await self._file.jot(
             "INSERT OR REPLACE INTO ports VALUES (?, ?, ?, ?, ?, ?)",
             (relay, port, memory.asked, memory.switch_count, memory.switched_at, memory.switched_by),
         )

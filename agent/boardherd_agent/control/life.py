@@ -32,8 +32,8 @@ class Life:
     journal: Journal
     announce: Announce
     clock: Clock
-    late: Callable[[], float] = lambda: 0.0
-    """Returns by how many seconds the command's deadline has passed; negative before."""
+    still_wanted: Callable[[], None] = lambda: None
+    """Raises Refused when the command may not begin any more: too late, or its sender has lost the board."""
     before: Power | None = None
     asked: Power | None = None
     ended: bool = False
@@ -72,6 +72,10 @@ class Life:
         step = self.make(state, text, **more)
         await self._note(self.journal.note(step))
         self._tell(step)
+
+    def tell(self, text: str, **more: object) -> None:
+        """Tell of a running step that the journal need not know: what is asked for is in the intent."""
+        self._tell(self.make(State.RUNNING, text, **more))
 
     async def went_off(self, text: str, **more: object) -> None:
         """Take the step at which the board of a cycle is off, and write down the moment."""

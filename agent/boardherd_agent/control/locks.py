@@ -63,6 +63,7 @@ class Locks:
         self._clock, self._server_offset, self._changed = clock, server_offset, changed
         self._locks: dict[str, Lock] = {}
         self._unsure = set(boards)
+        self._mirror_read = self._complained = False
 
     async def load(self) -> None:
         """Take up what the control file holds; raises JournalAway."""
@@ -155,12 +156,17 @@ class Locks:
 
     async def settled(self) -> None:
         """Note that the mirror has been read to its end: what it does not name is free."""
-        if await self._written(self._file.settle()):
+        self._mirror_read = True
+        await self._settle()
+
+    async def _settle(self) -> None:
+        if self._mirror_read and self._unsure and await self._written(self._file.settle()):
             self._unsure.clear()
 
     async def run(self) -> None:
         """End each lock at its deadline, until cancelled."""
         while True:
+            await self._settle()
             for board, lock in list(self._locks.items()):
                 if lock.until <= self._now():
                     await self._written(self._end(board, lock, "its time was up"))
@@ -171,8 +177,11 @@ class Locks:
         try:
             await writing
         except JournalAway as away:
-            log.warning("a change of a lock could not be written down", why=str(away))
+            if not self._complained:
+                log.warning("a change of a lock could not be written down", why=str(away))
+            self._complained = True
             return False
+        self._complained = False
         return True
 
     async def _keep(self, board: str, lock: Lock) -> None:
@@ -205,7 +214,7 @@ class Locks:
             )
 
     def _now(self) -> int:
-        return self._clock.wall() + round(self._server_offset() * 1e6)
+        return max(0, self._clock.wall() + round(self._server_offset() * 1e6))  # a clock may be set meanwhile
 
 
 def held(board: str, lock: Lock) -> str:

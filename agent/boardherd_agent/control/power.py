@@ -7,11 +7,14 @@ module; here is only the order, and at each step the interlocks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from boardherd_agent.control.safety import Port
+from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.records import Power
 
@@ -52,7 +55,8 @@ class Switcher(Protocol):
 class Interlocks(Protocol):
     """What must be heeded at each step: see :class:`boardherd_agent.control.safety.Safety`."""
 
-    async def turn_on(self, port: Port) -> None: ...  # noqa: D102
+    def check(self) -> None: ...  # noqa: D102
+    def turn(self, port: Port) -> AbstractAsyncContextManager[None]: ...  # noqa: D102
     async def went_off(self, port: Port) -> None: ...  # noqa: D102
 
 
@@ -115,16 +119,10 @@ class Target:
         feeds = self.feeds if power is Power.ON else list(reversed(self.feeds))
         observed = []
         for index, feed in enumerate(feeds):
-            if power is Power.ON:
-                if index > 0 and feed.after:
-                    await sleep(feed.after)
-                if feed.worker.status(feed.port).observed is not Power.ON:
-                    await interlocks.turn_on(feed.id)
-            was_off = feed.worker.status(feed.port).observed is Power.OFF
-            switched = await feed.worker.switch(feed.port, power, by=by)
-            observed.append(switched.observed)
-            if power is Power.OFF and not was_off and switched.observed is not Power.ON:
-                await interlocks.went_off(feed.id)
+            if power is Power.ON and index > 0 and feed.after:
+                await sleep(feed.after)
+            async with _turn(feed, power, interlocks):
+                observed.append((await feed.worker.switch(feed.port, power, by=by)).observed)
         return combine(observed)
 
     async def toggle(
@@ -136,11 +134,9 @@ class Target:
         """
         if len(self.feeds) == 1:
             feed = self.feeds[0]
-            if feed.worker.status(feed.port).observed is not Power.ON:
-                await interlocks.turn_on(feed.id)
-            switched = await feed.worker.toggle(feed.port, by=by)
-            if switched.observed is Power.OFF:
-                await interlocks.went_off(feed.id)
+            known = feed.worker.status(feed.port).observed
+            async with _turn(feed, Power.OFF if known is Power.ON else Power.ON, interlocks):
+                switched = await feed.worker.toggle(feed.port, by=by)
             return switched.before, switched.observed
         before = await self.read()
         if before is Power.UNKNOWN:
@@ -180,6 +176,26 @@ def targets_of(
     powered = [feed for board in boards for feed in targets[f"board/{board}"].feeds]
     targets[everything] = Target(everything, "", powered, 0.0, "everything")
     return targets
+
+
+@contextlib.asynccontextmanager
+async def _turn(feed: FeedLine, power: Power, interlocks: Interlocks) -> AsyncIterator[None]:
+    """Heed the interlocks while a feed is switched to ``power``."""
+    known = feed.worker.status(feed.port).observed
+    if known is power:
+        yield
+    elif power is Power.ON:
+        async with interlocks.turn(feed.id):
+            yield
+    else:
+        interlocks.check()
+        try:
+            yield
+        except DeviceError:
+            await interlocks.went_off(feed.id)  # it may have moved all the same
+            raise
+        if feed.worker.status(feed.port).observed is not Power.ON:
+            await interlocks.went_off(feed.id)
 
 
 def combine(feeds: Iterable[Power]) -> Power:

@@ -14,6 +14,7 @@ from boardherd_agent.control.journal import Entry
 from boardherd_agent.control.life import Life
 from boardherd_agent.control.power import Sleep, Target
 from boardherd_agent.control.safety import Safety
+from boardherd_agent.control.stamp import Stamp
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Action, State
@@ -41,20 +42,23 @@ class Recovery:
         observed = await self._measure_patiently(life.target, entry)
         age = entry.intent.age(self.clock)
         told = f"the agent was interrupted during {life.command.action} of {label} ({_ago(age)} ago)"
-        if entry.off is None or not _half_done(life, observed):
+        off = entry.off or _off_unnoticed(entry, self.clock)
+        if off is None or not _half_done(life, observed):
             await life.step(State.INTERRUPTED, f"{told}; it measures {observed.upper()}", observed=observed)
         elif age > FINISH_WITHIN_S and life.command.action is Action.CYCLE:
             text = f"{told}; it is OFF and stays so, because that is too long ago to finish the cycle"
             await life.step(State.INTERRUPTED, text, observed=observed)
         else:
-            await self._finish(life, entry, told)
+            await self._finish(life, off, told)
 
-    async def _finish(self, life: Life, entry: Entry, told: str) -> None:
+    async def _finish(self, life: Life, off: Stamp, told: str) -> None:
         """Do the second half: after the off time that was asked for, or for a line at once."""
-        assert entry.off is not None
         if life.command.action is Action.CYCLE:
             wanted = max(MIN_OFF_TIME_S, life.command.off_time or life.target.off_time)
-            await self.sleep(max(0.0, wanted - entry.off.age(self.clock)))
+            left = max(
+                wanted - off.age(self.clock), self.safety.off_left(life.target.board, life.target.ports)
+            )
+            await self.sleep(max(0.0, left))
             life.asked = Power.ON
         else:
             life.asked = life.target.rest
@@ -67,9 +71,7 @@ class Recovery:
             await life.step(State.INTERRUPTED, text, observed=Power.UNKNOWN)
             return
         text = f"{told}; it was finished, {life.target.label} measures {observed.upper()}"
-        await life.step(
-            State.INTERRUPTED, text, observed=observed, times={"off_s": entry.off.age(self.clock)}
-        )
+        await life.step(State.INTERRUPTED, text, observed=observed, times={"off_s": off.age(self.clock)})
 
     async def _measure_patiently(self, target: Target, entry: Entry) -> Power:
         """Return the measured state; a device that is away is waited for while the cycle could still be finished."""
@@ -81,6 +83,13 @@ class Recovery:
         ) < patience:
             await self.sleep(1.0)
         return observed
+
+
+def _off_unnoticed(entry: Entry, clock: Clock) -> Stamp | None:
+    """Return now, for a first half that was begun and of which the journal does not tell whether it was done."""
+    step = entry.last_step
+    begun = {Action.CYCLE: "off", Action.RESET: "pulse", Action.LINE: "pulse"}.get(entry.command.action)
+    return Stamp.now(clock) if begun and step.phase == begun and step.before != step.asked else None
 
 
 def _half_done(life: Life, observed: Power) -> bool:

@@ -8,8 +8,9 @@ survives a restart of the agent. Nothing here ever keeps a board from being swit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -24,6 +25,9 @@ from boardherd_shared.lab import BoardConfig, RelayConfig
 RATE_WINDOW_S = 60.0
 BREAKER_WINDOW_S = 3600.0
 _KEEP_US = 2 * 3600 * 1_000_000
+
+_MARGIN_S = 1.0
+"""How much longer switching may take than planned before two ports come on too close to each other."""
 
 Port = tuple[str, int]
 Sleep = Callable[[float], Awaitable[None]]
@@ -69,20 +73,42 @@ class Safety:
         self._cycles: dict[str, list[Stamp]] = defaultdict(list)
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._last_on: dict[str, Stamp] = {}
+        self._expected: dict[str, dict[Port, int]] = defaultdict(dict)
+        """By supply, the ports that devices will switch on by themselves, and when by CLOCK_BOOTTIME."""
 
     async def load(self) -> None:
         """Take up what earlier runs noted, and forget what is too old to matter; raises JournalAway."""
-        await self._file.write("DELETE FROM moves WHERE wall < ?", (self._clock.wall() - _KEEP_US,))
+        boot, up, wall = self._clock.boot, self._clock.up() - _KEEP_US, self._clock.wall() - _KEEP_US
+        await self._file.write(
+            "DELETE FROM moves WHERE (boot = ? AND up < ?) OR (boot <> ? AND wall < ?)",
+            (boot, up, boot, wall),
+        )
         rows = await self._file.rows("SELECT what, subject, boot, up, wall FROM moves ORDER BY rowid")
         for what, subject, *times in rows:
-            self._take(what, subject, Stamp(*times))
+            self._take(what, subject, self._of_this_boot(Stamp(*times), certain=what != "cycle"))
+
+    def _of_this_boot(self, stamp: Stamp, *, certain: bool) -> Stamp:
+        """Return a moment before the machine's start as one that ages by the clock that never jumps.
+
+        The wall clock may have been set meanwhile; ``certain`` is for what must not look older than it surely is.
+        """
+        if stamp.boot == self._clock.boot:
+            return stamp
+        age = round(stamp.age(self._clock) * 1e6)
+        up = self._clock.up()
+        age = min(age, up) if certain else age
+        return Stamp(self._clock.boot, up - age, self._clock.wall() - age)
+
+    def least_off(self, board: str) -> float:
+        """Return how many seconds a board has to stay off once it is off."""
+        return self._boards[board].min_off if board in self._boards else 0.0
 
     def off_left(self, board: str, ports: Iterable[Port]) -> float:
         """Return how many seconds the board has still to stay off, 0 when it may come on now.
 
         What went off before anybody here watched counts as off since the agent's start.
         """
-        least = self._boards[board].min_off if board in self._boards else 0.0
+        least = self.least_off(board)
         off_for = min(
             (self._off.get(port, self._started).age(self._clock) for port in ports if port not in self._on),
             default=least,
@@ -118,18 +144,52 @@ class Safety:
         times = f"{len(recent)} times within an hour without coming alive"
         return f"{board} was power-cycled {times} (max_cycles is {most})"
 
-    async def turn_on(self, port: Port, still_wanted: Callable[[], None] = lambda: None) -> None:
-        """Wait for the port's turn among those of its supply, and note that it is switched on now.
+    def check(self) -> None:
+        """Keep nobody from switching off."""
 
+    @contextlib.asynccontextmanager
+    async def turn(self, port: Port, still_wanted: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+        """Wait for the port's turn among those of its supply; it is to be switched on inside the block.
+
+        No other port of the supply has its turn before the block is left, however slow the device is.
         ``still_wanted`` is asked when the turn has come; if it raises, nothing is noted.
         """
         supply = self._supplies[port[0]]
         async with self._turns[supply.name]:
-            last = self._last_on.get(supply.name)
-            if last and (left := supply.stagger - last.age(self._clock)) > 0:
+            while (left := self._until_turn(supply)) > 0:
                 await self._sleep(left)
             still_wanted()
             await self._note("on", f"{port[0]}:{port[1]}")
+            try:
+                yield
+            finally:
+                self._last_on[supply.name] = Stamp.now(self._clock)
+
+    def expect_on(self, port: Port, seconds: float) -> bool:
+        """Note that the device will switch a port on by itself in so many seconds.
+
+        Returns False, and notes nothing, if that would come too close to another one.
+        """
+        supply = self._supplies[port[0]]
+        due = self._clock.up() + round(seconds * 1e6)
+        others = [up for other, up in self._expected[supply.name].items() if other != port]
+        if any(abs(due - up) < (supply.stagger + _MARGIN_S) * 1e6 for up in others):
+            return False
+        self._expected[supply.name][port] = due
+        return True
+
+    def expect_no_more(self, port: Port) -> None:
+        """Forget what :meth:`expect_on` noted."""
+        self._expected[self._supplies[port[0]].name].pop(port, None)
+
+    def _until_turn(self, supply: _Supply) -> float:
+        """Return how many seconds the next port of a supply has to wait: after the last one, around expected ones."""
+        last, now = self._last_on.get(supply.name), self._clock.up()
+        waits = [supply.stagger - last.age(self._clock)] if last else []
+        if supply.stagger:
+            expected = [(up - now) / 1e6 for up in self._expected[supply.name].values()]
+            waits += [due + supply.stagger for due in expected if due < supply.stagger + _MARGIN_S]
+        return max(waits, default=0.0)
 
     async def came_on(self, port: Port) -> None:
         """Note that the device has switched a port on by itself, at the end of a pulse."""
@@ -146,6 +206,12 @@ class Safety:
         elif port in self._on:
             self._on.discard(port)
             self._off[port] = Stamp.now(self._clock)
+
+    def doubt(self, ports: Iterable[Port]) -> None:
+        """Take ports that may have gone off unnoticed, at a crash, for gone off just now."""
+        for port in ports:
+            self._off[port] = Stamp.now(self._clock)
+            self._on.discard(port)
 
     async def cycled(self, board: str) -> None:
         """Note that a board is about to be cycled."""
@@ -164,7 +230,7 @@ class Safety:
         stamp = Stamp.now(self._clock)
         self._take(what, subject, stamp)
         try:
-            await self._file.write(
+            await self._file.jot(
                 "INSERT INTO moves VALUES (?, ?, ?, ?, ?)", (what, subject, stamp.boot, stamp.up, stamp.wall)
             )
         except JournalAway as away:

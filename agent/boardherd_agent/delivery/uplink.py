@@ -30,6 +30,7 @@ from boardherd_shared.messages import (
     ProtocolError,
     RefusedEnvelope,
     Resume,
+    Standing,
     Status,
     decode,
     encode,
@@ -81,6 +82,7 @@ class Uplink:
         *,
         hello: Callable[[str], Hello],
         on_event: Callable[[EventRecord], None],
+        on_standing: Callable[[Standing], None] = lambda _: None,
         answer_within_s: float = _ANSWER_WITHIN_S,
         resend_after_s: float = RESEND_AFTER_S,
         silence_s: float = _SILENCE_S,
@@ -94,6 +96,7 @@ class Uplink:
             clock: the clock that records are stamped with.
             hello: given the session id, what to say of ourselves; streams and clock are filled in here.
             on_event: takes records about envelopes that the database will not have (Outbox.put).
+            on_standing: hears what others decided about this agent's boards and relays.
             answer_within_s: how long a resume is waited for before hello is said again, in seconds.
             resend_after_s: how long an acknowledgement is waited for at least, in seconds.
             silence_s: after how long without any answer the collector is called silent, in seconds.
@@ -104,6 +107,7 @@ class Uplink:
         self._clock = clock
         self._hello = hello
         self._on_event = on_event
+        self._on_standing = on_standing
         self._answer_within_s = answer_within_s
         self._silence_s = silence_s
         self._answers = 0
@@ -331,6 +335,8 @@ class Uplink:
             return
         self.server_offset = news.server_time - seconds(self._clock.wall())
         self._answers += 1
+        if news.standing is not None:
+            self._on_standing(news.standing)
         if self._news.full():
             self._news.get_nowait()  # a lost acknowledgement costs one more send
         self._news.put_nowait(news)

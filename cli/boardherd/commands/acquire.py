@@ -81,26 +81,34 @@ def acquire(lab: Lab, /, program: tuple[str, ...], wait: float, lease: float, **
     longest = options["for_"]
     seconds = min(lease, longest or lease) if program else longest
     terms = describe("lock", {**shared, "for_": seconds, "fenced": True})
-    acquirer = Acquirer(lab.client(), terms, note)
+    client = lab.client()
+    acquirer = Acquirer(client, terms, note)
     if program:
-        code = run(_run(acquirer, wanted, wait, program, longest))
+        code = run(_run(client, acquirer, wanted, wait, program, longest))
         raise click.exceptions.Exit(code)
-    held, facts = run(_take(acquirer, wanted, wait))
+    held, facts = run(_take(client, acquirer, wanted, wait))
     _print(lab, held, facts)
 
 
-async def _take(acquirer: Acquirer, wanted: Wanted, wait: float) -> tuple[Held, Mapping[str, str]]:
+async def _take(
+    client: Client, acquirer: Acquirer, wanted: Wanted, wait: float
+) -> tuple[Held, Mapping[str, str]]:
     held = await acquirer.acquire(wanted, wait)
-    return held, await _facts(acquirer.client, held)
+    return held, await _facts(client, held)
 
 
 async def _run(
-    acquirer: Acquirer, wanted: Wanted, wait: float, program: tuple[str, ...], longest: float | None
+    client: Client,
+    acquirer: Acquirer,
+    wanted: Wanted,
+    wait: float,
+    program: tuple[str, ...],
+    longest: float | None,
 ) -> int:
     from boardherd.leased import run_leased
     from boardherd.output import note
 
-    held, facts = await _take(acquirer, wanted, wait)
+    held, facts = await _take(client, acquirer, wanted, wait)
     note(f"{held.target.board} is yours while {program[0]} runs")
     inherited = {name: value for name, value in os.environ.items() if name not in _EXPORTED}
     return await run_leased(acquirer, held, program, {**inherited, **facts}, longest, note)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from boardherd.client import Client
     from boardherd.local import LocalAgent
     from boardherd.targets import Target
+    from boardherd_shared.collector_command import CollectorCommand
     from boardherd_shared.command import Command, CommandStep
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -163,7 +164,9 @@ def _left_alone(command: Command, steps: list[CommandStep]) -> str:
     return f"no longer watching, {steps[-1].agent} goes on; learn the outcome with --id {command.id}"
 
 
-def document(command: Command, steps: list[CommandStep], failure: Failure | None) -> dict[str, Any]:
+def document(
+    command: Command | CollectorCommand, steps: list[CommandStep], failure: Failure | None
+) -> dict[str, Any]:
     """Return the whole life of a command as one document."""
     last = steps[-1] if steps else None
     lock = {"lock": last.lock, "until": last.until} if last and last.lock else {}

@@ -114,12 +114,12 @@ def test_things_are_completed(demo: Operator) -> None:
 def test_the_collector_is_told_what_people_decide(demo: Operator) -> None:
     """It reaches it although the test PC that is meant may be dead."""
     demo("maintenance", "eth-2", "on", "--reason", "new firmware", "--as", "ops1")
-    until(lambda: [board["id"] for board in demo("boards", "--available", "--json").json] == ["evm-01"])
+    until(lambda: demo.available() == ["evm-01"])
     demo("maintenance", "eth-2", "off", "--reason", "done", "--as", "ops1")
     life = demo("deactivate", "evm-01", "--reason", "DDR is broken", "--json").json
     assert [step["state"] for step in life["steps"]] == ["accepted", "succeeded"]
     assert {step["agent"] for step in life["steps"]} == {"collector"}
-    until(lambda: [board["id"] for board in demo("boards", "--available", "--json").json] == ["evm-02"])
+    until(lambda: demo.available() == ["evm-02"])
     assert re.search(
         r"no board evm-01 was free: evm-01 \(deactivated\)", demo("acquire", "--board", "evm-01", code=4).err
     )

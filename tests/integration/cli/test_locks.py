@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import re
 import signal
@@ -29,17 +28,14 @@ def everything_free(demo: Operator) -> Iterator[None]:
     demo.tidy_up()
 
 
-def available(demo: Operator) -> list[str]:
-    return [board["id"] for board in demo("boards", "--available", "--json").json]
-
-
 def test_a_lock_keeps_others_off_and_is_shown_until_it_is_given_back(demo: Operator) -> None:
     locked = demo("lock", "evm-01", "--for", "10m", "--reason", "bring-up", "--as", "ops1")
     assert re.fullmatch(r"evm-01 is locked for ops1 \(busy\) until .* UTC\n", locked.out)
     for words in (["power", "off"], ["lock"], ["unlock"]):
         refused = demo(*words, "evm-01", "--as", "ci-1", code=4)
         assert "evm-01 is locked by ops1 (busy: bring-up) until" in refused.err
-    until(lambda: available(demo) == ["evm-02"])
+    until(lambda: demo.available() == ["evm-02"])
+    assert [board["id"] for board in demo("boards", "--available", "--json").json] == ["evm-02"]
     heading, row, *_ = demo("boards").out.splitlines()
     assert "HOLDER" in heading.split()
     assert "ops1 until " in row
@@ -52,7 +48,7 @@ def test_a_lock_keeps_others_off_and_is_shown_until_it_is_given_back(demo: Opera
     assert "evm-01 is extended for ops1" in longer["text"]
     assert longer["until"] - time.time() == pytest.approx(1200, abs=60)
     assert demo("unlock", "evm-01", "--as", "ops1").out == "evm-01 is free\n"
-    until(lambda: available(demo) == ["evm-01", "evm-02"])
+    until(lambda: demo.available() == ["evm-01", "evm-02"])
 
 
 def test_what_somebody_else_holds_is_ended_by_force_with_a_reason_only(demo: Operator) -> None:
@@ -78,7 +74,7 @@ def test_a_fenced_lock_wants_its_id_from_its_owner_too(demo: Operator) -> None:
 
 def test_acquire_gives_a_board_that_is_alive_and_free(demo: Operator) -> None:
     demo("lock", "evm-01", "--as", "ops1")
-    until(lambda: available(demo) == ["evm-02"])
+    until(lambda: demo.available() == ["evm-02"])
     got = demo("acquire", "--for", "5m", "--json").json
     assert (got["board"], got["pc"], got["board_ip"]) == ("evm-02", "demo-pc", "127.0.0.1")
     assert got["console"].endswith("evm-02-console")
@@ -114,7 +110,7 @@ def test_a_program_has_its_board_while_it_runs(demo: Operator) -> None:
     assert console.endswith("evm-01-console")
     assert rest[0].startswith("evm-01: off ")
     assert done.err.startswith("evm-01 is yours while ")
-    until(lambda: demo("locks", "--json").json == [])
+    until(lambda: not demo.locked())
 
 
 def test_two_jobs_of_one_name_get_two_boards_and_a_third_waits_in_words(demo: Operator) -> None:
@@ -144,12 +140,12 @@ def test_a_lease_is_renewed_while_the_program_lives_and_runs_out_after_kill_9(de
         "acquire", "--board", "evm-01", "--lease", "4s", "--", PYTHON, "-c", _TELL_PID + "time.sleep(99)"
     )
     program = _running_program(job)
-    [before] = demo("locks", "--json").json
-    until(lambda: demo("locks", "--json").json[0]["until"] > before["until"] + 4)
+    before = demo.locked()["evm-01"]
+    until(lambda: demo.locked()["evm-01"] > before + 4)
     job.kill()
     job.communicate()
     until(lambda: not Path(f"/proc/{program}").exists())
-    until(lambda: demo("locks", "--json").json == [])
+    until(lambda: not demo.locked())
 
 
 def test_signals_reach_the_program_and_its_end_frees_the_board(demo: Operator) -> None:
@@ -165,7 +161,7 @@ def test_signals_reach_the_program_and_its_end_frees_the_board(demo: Operator) -
     os.kill(_running_program(killed), signal.SIGKILL)
     killed.communicate(timeout=30)
     assert killed.returncode == 128 + signal.SIGKILL
-    assert demo("locks", "--json").json == []
+    until(lambda: not demo.locked())
 
 
 def test_a_program_is_ended_when_its_board_is_taken_away_or_its_time_is_over(demo: Operator) -> None:
@@ -179,7 +175,7 @@ def test_a_program_is_ended_when_its_board_is_taken_away_or_its_time_is_over(dem
         "evm-01 is lost: refused: the lock named by this command on evm-01 has ended; the program was ended"
         in err
     )
-    until(lambda: "evm-01" in available(demo))
+    until(lambda: "evm-01" in demo.available())
     late = demo(*words, "--for", "2s", "--", PYTHON, "-c", "import time; time.sleep(99)", code=4)
     assert "the time of 2 s is over (--for); the program was ended" in late.err
 
@@ -187,7 +183,7 @@ def test_a_program_is_ended_when_its_board_is_taken_away_or_its_time_is_over(dem
 def test_the_agent_of_this_machine_is_asked_without_a_broker(demo: Operator) -> None:
     """The same steps, exit codes and JSON; who asks is the user that the kernel names."""
     nowhere = {"BOARDHERD_BROKER": "mqtt://127.0.0.1:1", "BOARDHERD_API": "http://127.0.0.1:1"}
-    place = json.loads((demo.directory / "boardherd" / "demo.json").read_text())["socket"]
+    place = demo.place["socket"]
     life = demo("--socket", place, "power", "cycle", "evm-02", "--wait-alive", "--json", **nowhere).json
     assert [step.get("phase") or step["state"] for step in life["steps"]] == [
         *("accepted", "off", "dwell", "on", "waiting", "succeeded")

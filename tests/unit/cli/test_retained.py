@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from boardherd.retained import Change, Retained
 from boardherd_shared.command import CommandStep, State
+from boardherd_shared.locks import Lock
 from boardherd_shared.messages import BoardState, Hello, HostFacts, PortState, Status, encode
-from boardherd_shared.model import PcStatus
+from boardherd_shared.model import BoardStatus, PcStatus
 from boardherd_shared.records import Power, Verdict
 from boardherd_shared.topics import parse
-from boardherd_shared.views import BoardView, FleetView, PortView
+from boardherd_shared.views import BoardView, FleetView, LockView, PortView
 from unit.cli.fleets import NOW, board, fleet, micros_ago, port
 
 SESSION, OLDER_SESSION = "a" * 16, "b" * 16
@@ -170,3 +171,45 @@ def test_garbage_on_every_topic_is_passed_over() -> None:
         for payload in (b"\xff\x00", b"{}", b'{"v": 2}', b"[" * 100_000):
             assert tell(retained, topic, payload, retain=False) is None
     assert retained.view(NOW) == before
+
+
+def locked(view: BoardView, use: str = "busy") -> BoardView:
+    assert view.state is not None
+    lock = Lock(id="ab" * 16, owner="ops1", use=use, since=micros_ago(60), until=micros_ago(-600))
+    return view.model_copy(update={"state": view.state.model_copy(update={"lock": lock})})
+
+
+def test_a_lock_is_shown_with_its_holder_until_it_ends() -> None:
+    retained = lab()
+    free = boards(retained.view(NOW))["evm-01"]
+    assert (free.status, free.available, free.lock) == (BoardStatus.IDLE, True, None)
+    mine = locked(board("evm-01", Verdict.ALIVE, 60), "updating-sdk")
+    change = tell(retained, "pc-01/state/board/evm-01", board_state(mine), retain=False)
+    assert change
+    assert change.text.startswith("alive since 09:14; held by ops1 until ")
+    held = boards(retained.view(NOW))["evm-01"]
+    assert held.lock
+    assert (held.status, held.available, held.lock.owner) == (BoardStatus.UPDATING_SDK, False, "ops1")
+    over = boards(retained.view(NOW + 601))["evm-01"]
+    assert (over.status, over.available, over.lock) == (BoardStatus.IDLE, True, None)
+
+
+def test_what_an_older_view_knows_of_a_lock_ends_with_it() -> None:
+    lock = LockView(owner="ops1", use="busy", since=NOW - 60, until=NOW + 600)
+    older = board("evm-01", Verdict.ALIVE, 60, lock=lock).model_copy(update={"status": BoardStatus.BUSY})
+    retained = Retained("lab", fleet(boards=(older,)))
+    tell(retained, "pc-01/status", status("online"))
+    tell(retained, "pc-01/hello", hello("evm-01"))
+    tell(retained, "pc-01/state/board/evm-01", board_state(board("evm-01", Verdict.ALIVE, 60)))
+    assert boards(retained.view(NOW))["evm-01"].status is BoardStatus.IDLE
+
+
+def test_maintenance_that_only_the_collector_knows_of_stays() -> None:
+    resting = fleet().pcs[0].model_copy(update={"status": PcStatus.MAINTENANCE})
+    retained = Retained("lab", fleet(pcs=(resting,)))
+    tell(retained, "pc-01/status", status("online"))
+    tell(retained, "pc-01/hello", hello("evm-01"))
+    tell(retained, "pc-01/state/board/evm-01", board_state(board("evm-01", Verdict.ALIVE, 60)))
+    view = retained.view(NOW)
+    assert view.pcs[0].status is PcStatus.MAINTENANCE
+    assert (boards(view)["evm-01"].is_alive, boards(view)["evm-01"].available) == (True, False)

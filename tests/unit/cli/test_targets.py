@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from boardherd.aim import Aim
+from boardherd.commands.carrying import with_lock
 from boardherd.exit_codes import Exit, Failure
-from boardherd.targets import Target, board_target, port_target, whereabouts
+from boardherd.targets import HERE, Named, Target, board_target, named, port_target, whereabouts
+from boardherd_shared.command import Action, Command
 from boardherd_shared.records import Verdict
 from unit.cli.fleets import board, fleet
 
@@ -59,6 +62,81 @@ def test_a_port_is_found() -> None:
 def test_a_wrong_port_is_told(name: str, words: str) -> None:
     with pytest.raises(Failure, match=words):
         port_target(fleet(), name)
+
+
+def test_a_port_is_sent_the_lock_of_its_board() -> None:
+    target = port_target(fleet(), "eth-1:4")
+    command = Command(action=Action.OFF)
+    environment = {"BOARD": "evm-04", "BOARD_LOCK": "ab" * 16}
+    assert with_lock(command, target, environment).lock == "ab" * 16
+    assert with_lock(command, target, {**environment, "BOARD": "evm-01"}).lock is None
+    assert with_lock(command, target, {"BOARD": "evm-04"}).lock is None
+    named_itself = command.model_copy(update={"lock": "cd" * 16})
+    assert with_lock(named_itself, target, environment).lock == "cd" * 16
+
+
+@pytest.mark.parametrize(
+    ("aim", "found"),
+    [
+        (Aim("evm-01"), Target("lab", "pc-01", board="evm-01")),
+        (Aim("eth-1:4", "port or board"), Target("lab", "pc-02", relay="eth-1", port=4)),
+        (Aim("evm-02", "port or board"), Target("lab", "pc-01", board="evm-02")),
+        (Aim("PC-02", "pc"), Target("lab", "pc-02")),
+    ],
+)
+def test_a_name_is_found_as_what_it_should_be(aim: Aim, found: Target) -> None:
+    assert aim.among(fleet()) == found
+
+
+@pytest.mark.parametrize(
+    ("aim", "found"),
+    [
+        (Aim("evm-77"), Target("", HERE, board="evm-77")),
+        (Aim("eth-9:4", "port or board"), Target("", HERE, relay="eth-9", port=4)),
+        (Aim("pc-77", "pc"), Target("", "pc-77")),
+    ],
+)
+def test_the_agent_here_is_asked_by_ids_that_nobody_has_looked_up(aim: Aim, found: Target) -> None:
+    assert aim.here() == found
+
+
+@pytest.mark.parametrize(
+    ("aim", "words"),
+    [
+        (Aim("J721E_EVM #1"), "is no id of a board, and the agent knows no names"),
+        (Aim("eth-1", "port"), "is no relay port; write RELAY:PORT"),
+    ],
+)
+def test_the_agent_here_knows_no_names(aim: Aim, words: str) -> None:
+    with pytest.raises(Failure, match=words):
+        aim.here()
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [
+        ("pc-02", Named("pc", "pc-02")),
+        ("evm-01", Named("board", "evm-01")),
+        ("J721E_EVM #1", Named("board", "evm-01")),
+        ("eth-1", Named("relay", "eth-1")),
+    ],
+)
+def test_a_thing_is_found_by_id_and_by_name(name: str, thing: Named) -> None:
+    assert named(fleet(), name) == thing
+
+
+def test_a_name_of_two_kinds_of_things_is_told_and_can_be_chosen_from() -> None:
+    twin = fleet().relays[0].model_copy(update={"id": "pc-01"})
+    both = fleet(relays=(twin,))
+    with pytest.raises(Failure, match=r"means several things \(pc pc-01, relay pc-01\); choose with --kind"):
+        named(both, "pc-01")
+    assert named(both, "pc-01", "relay") == Named("relay", "pc-01")
+
+
+def test_only_what_was_retired_may_be_unknown() -> None:
+    with pytest.raises(Failure, match='there is no PC "pc-09"; did you mean pc-0'):
+        named(fleet(), "pc-09", "pc")
+    assert named(fleet(), "pc-09", "pc", gone=True) == Named("pc", "pc-09")
 
 
 @pytest.mark.parametrize(

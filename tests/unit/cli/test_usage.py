@@ -26,7 +26,8 @@ def step(state: State, **more: Any) -> CommandStep:
 
 
 @pytest.mark.parametrize(
-    "command", ["", *sorted(set(COMMANDS) - {"demo"}), "power cycle", "power on", "relay set"]
+    "command",
+    ["", *sorted(set(COMMANDS) - {"demo"}), "power cycle", "power on", "power all-off", "relay set"],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = call(*command.split(), "--help")
@@ -49,6 +50,20 @@ def test_every_command_explains_itself(command: str) -> None:
         ),
         ("power on evm-01 --id a/b", "boardherd: id: "),
         ("power off evm-01 --expect maybe", "'maybe' is not one of 'on', 'off'"),
+        ("power off evm-01 --force", "boardherd: --force needs --reason, for those whom it concerns"),
+        ("lock evm-01 --for soon", '"soon" is no duration'),
+        ("lock evm-01 --use Busy!", "boardherd: use: "),
+        ("set evm-01", "boardherd: say what to write down: --sdk-version or --note"),
+        ("power all-off --reason x", "boardherd: name the test PCs, or say --all"),
+        ("power all-off pc-01", "boardherd: all-off needs --reason, for those whose boards go dark"),
+        ("power all-off --all --id x --reason x", "boardherd: one --id cannot be for several test PCs"),
+        (
+            "--local power all-off --all --reason x",
+            "boardherd: --local reaches the agent of this machine only",
+        ),
+        ("deactivate evm-01", "boardherd: Missing option '--reason'"),
+        ("acquire -- no-such-program", 'boardherd: there is no program "no-such-program"'),
+        ("acquire --lease 100ms -- true", "boardherd: a --lease below one second cannot be renewed in time"),
         ("--broker lab status", 'boardherd: the command line: broker.url: "lab" is no broker address'),
     ],
 )
@@ -72,6 +87,8 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(line: str, sentence: str | 
         (step(State.INTERRUPTED, observed="on"), Exit.HARDWARE),
         (step(State.REFUSED, code=Refusal.BUSY), Exit.REFUSED),
         (step(State.EXPIRED, code=Refusal.EXPIRED), Exit.REFUSED),
+        *((step(State.REFUSED, code=code), Exit.REFUSED) for code in Refusal),
+        (step(State.UNANSWERED), Exit.UNREACHABLE),
     ],
 )
 def test_every_end_of_a_command_has_its_exit_code(final: CommandStep, code: Exit) -> None:

@@ -111,9 +111,18 @@ def test_other_topics_are_counted_and_left_alone(rig: Rig, topic: str) -> None:
 
 @given(
     topic=st.sampled_from(
-        ["status", "hello", "telemetry", "state/board/evm-07", "state/relay/eth-1/3", "result/c-1"]
+        [
+            "status",
+            "hello",
+            "telemetry",
+            "state/board/evm-07",
+            "state/relay/eth-1/3",
+            "result/c-1",
+            "cmd/ops1",
+        ]
     ),
-    body=st.binary(max_size=100) | st.sampled_from([b"[" * 100_000, b"null", b'{"v":1}', b"\xff\xfe"]),
+    body=st.binary(max_size=100)
+    | st.sampled_from([b"[" * 100_000, b"null", b'{"v":1}', b"\xff\xfe", b"cycle", b'{"action":"cycle"}']),
     retain=st.booleans(),
 )
 def test_no_payload_does_harm(topic: str, body: bytes, retain: bool) -> None:
@@ -122,6 +131,16 @@ def test_no_payload_does_harm(topic: str, body: bytes, retain: bool) -> None:
     for agent in ("pc-01", "x-99", "collector"):
         rig.take(f"{agent}/{topic}", body, retain=retain)
     assert sum(rig.counters.messages.values()) == 3
+
+
+async def test_commands_find_their_way_and_kept_ones_do_not() -> None:
+    rig = Rig()
+    rig.take("pc-01/cmd/ops1", b"cycle")
+    rig.take("boards/evm-07/cmd/ops1", b"cycle")
+    rig.take("pc-01/cmd/ops1", b"cycle", retain=True)
+    rig.take("pc-01/cmd/ops1", b"", retain=True)
+    assert len(rig.watch._open) == 2
+    assert rig.counters.rejected == {"command": 1}
 
 
 async def test_a_kept_hello_teaches_no_clock(rig: Rig) -> None:

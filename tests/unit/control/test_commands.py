@@ -128,6 +128,7 @@ async def test_without_a_journal_nothing_is_switched_until_it_is_back(tmp_path: 
         assert "control.db cannot be used: unable to open database file" in steps[-1].text
         assert lab.relay.transitions == []
         (tmp_path / "control.db").rmdir()
+        await lab.until(lambda: not lab.desk.locks.unsure)
         steps = await lab.send(b"off", board="evm-07")
         assert steps[-1].state is State.SUCCEEDED
 

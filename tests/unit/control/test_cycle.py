@@ -117,9 +117,12 @@ class FullDisk(ControlFile):
     """A control file that can be read, and takes new commands but nothing about them."""
 
     async def write(self, statement: str, values: tuple[object, ...] = ()) -> None:
-        if not statement.startswith("INSERT INTO commands"):
+        if not statement.startswith(("INSERT INTO commands", "PRAGMA")):
             raise JournalAway("disk is full")
         await super().write(statement, values)
+
+    async def jot(self, statement: str, values: tuple[object, ...] = ()) -> None:
+        raise JournalAway("disk is full")
 
 
 async def test_a_disk_that_fills_up_in_mid_cycle_does_not_leave_a_board_dark(tmp_path: Path) -> None:

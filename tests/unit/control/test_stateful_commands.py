@@ -70,7 +70,10 @@ class Commands(RuleBasedStateMachine):
         self.sent: dict[str, Sent] = {}
         self.numbers = itertools.count()
         self.judged = 0
+        self.well = True
+        """Nothing wrong has been found yet."""
         self.by_command: dict[tuple[str, int], list[Power]] = defaultdict(list)
+        self.disturbed: set[tuple[str, int]] = set()
         self.last_off: dict[int, float] = {}
         self.last_on = float("-inf")
 
@@ -85,7 +88,8 @@ class Commands(RuleBasedStateMachine):
         if not hasattr(self, "wing"):
             return
         try:
-            self.at_the_end()
+            if self.well:
+                self.at_the_end()
         finally:
             self.wing.close()
 
@@ -143,7 +147,13 @@ class Commands(RuleBasedStateMachine):
         lock=st.sampled_from(["none", "none", "own", "any"]),
     )
     def lock(self, board: str, operator: str, seconds: int, fenced: bool, lock: str) -> None:
-        body = {"action": "lock", "board": board, "for": seconds, "fenced": fenced, "id": f"lock-{self.tag()}"}
+        body = {
+            "action": "lock",
+            "board": board,
+            "for": seconds,
+            "fenced": fenced,
+            "id": f"lock-{self.tag()}",
+        }
         if lock_id := self.some_lock(lock, board, operator):
             body["lock"] = lock_id
         self.wing.submit(json.dumps(body).encode(), operator)
@@ -151,7 +161,9 @@ class Commands(RuleBasedStateMachine):
     @rule(board=st.sampled_from([*BOARDS]), operator=st.sampled_from(OPERATORS), force=st.booleans())
     def unlock(self, board: str, operator: str, force: bool) -> None:
         body = {"action": "unlock", "board": board, "id": f"unlock-{self.tag()}"}
-        self.wing.submit(json.dumps(body | ({"force": True, "reason": "test"} if force else {})).encode(), operator)
+        self.wing.submit(
+            json.dumps(body | ({"force": True, "reason": "test"} if force else {})).encode(), operator
+        )
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), retained=st.booleans())
@@ -178,9 +190,10 @@ class Commands(RuleBasedStateMachine):
         told = [word for word in self.wing.words if word.step.id == f"off-{tag}"]
         if lock and board not in self.wing.locks():
             return  # it ended in between
-        assert told, "an off that nobody answered"
-        assert told[-1].step.state is State.SUCCEEDED, told[-1].step.text
-        assert {told[-1].measured[port] for port in BOARDS[board]} == {Power.OFF}
+        self.sure(bool(told), "an off that nobody answered")
+        self.sure(told[-1].step.state is State.SUCCEEDED, told[-1].step.text)
+        measured = {told[-1].measured[port] for port in BOARDS[board]}
+        self.sure(measured == {Power.OFF}, f"{board} is told to be off, and is not")
 
     # what the world does
 
@@ -206,7 +219,11 @@ class Commands(RuleBasedStateMachine):
         self.wing.run(3)
         points.disarm()
 
-    @rule(board=st.sampled_from([*BOARDS]), operator=st.sampled_from(OPERATORS), seconds=st.sampled_from([6.0, 31.0]))
+    @rule(
+        board=st.sampled_from([*BOARDS]),
+        operator=st.sampled_from(OPERATORS),
+        seconds=st.sampled_from([6.0, 31.0]),
+    )
     def arrives_in_a_freeze(self, board: str, operator: str, seconds: float) -> None:
         """What came while the agent stood still is refused: nobody can say how long it has waited."""
         tag = self.tag()
@@ -229,8 +246,10 @@ class Commands(RuleBasedStateMachine):
         if learned:
             self.wing.server_offset = -error
 
+    @precondition(lambda self: not self.wing.module.offline)
     @rule(port=st.sampled_from([3, 4, 5, 8]))
     def somebody_presses_a_button(self, port: int) -> None:
+        """Unseen by the agent for a moment only: what it cannot measure it cannot heed."""
         wanted = Power.OFF if self.wing.module.state(port) is Power.ON else Power.ON
         self.wing.module.set(port, wanted, Asking(self.wing.clock.now, ""))
         self.wing.run(1.2 + 20 * self.wing.module.delay)
@@ -251,9 +270,10 @@ class Commands(RuleBasedStateMachine):
             return
         self.wing.module.settle()
         moves = sorted(self.wing.module.moves, key=lambda move: move.at)
+        self.well = False
         for move in moves[self.judged :]:
             self.judge(move)
-        self.judged = len(moves)
+        self.judged, self.well = len(moves), True
 
     def judge(self, move: Move) -> None:
         if move.cause.by:
@@ -263,26 +283,32 @@ class Commands(RuleBasedStateMachine):
             self.judge_command(tag, move, first)
             if move.port in MIN_OFF_S and move.power is Power.ON:
                 self.judge_interlocks(move)
+        else:  # whoever pressed the button has confused the commands that are under way on this port
+            self.disturbed |= {key for key in self.by_command if key[1] == move.port}
         if move.power is Power.OFF:
             self.last_off[move.port] = move.at
 
     def judge_command(self, tag: str, move: Move, first: bool) -> None:
         sent = self.sent[tag]
         done = tuple(self.by_command[tag, move.port])
-        assert done in ALLOWED[sent.action], f"CMD-1: {sent.action} moved port {move.port} {done}"
+        self.sure(
+            (tag, move.port) in self.disturbed or done in ALLOWED[sent.action],
+            f"CMD-1: {sent.action} {tag} moved port {move.port} {done}",
+        )
         if not first:
             return
-        assert move.cause.at <= sent.limit + 0.001, f"CMD-2: {sent.body} began {move.cause.at - sent.limit:.3f} s late"
+        late = move.cause.at - sent.limit
+        self.sure(late <= 0.001, f"CMD-2: {sent.body} began {late:.3f} s late")
         board = BOARD_OF[move.port]
         lock = move.cause.locks.get(board)
-        assert may_act(sent, lock), f"CMD-4: {sent.body} of {sent.operator} acted under {lock}"
+        self.sure(may_act(sent, lock), f"CMD-4: {sent.body} of {sent.operator} acted under {lock}")
 
     def judge_interlocks(self, move: Move) -> None:
         if (off := self.last_off.get(move.port)) is not None:
             left = MIN_OFF_S[move.port] - (move.at - off)
-            assert left <= CLOSE_S, f"port {move.port} came on {left:.3f} s before its minimum off time"
+            self.sure(left <= CLOSE_S, f"port {move.port} came on {left:.3f} s before its minimum off time")
         left = STAGGER_S - (move.at - self.last_on)
-        assert left <= CLOSE_S, f"port {move.port} came on {left:.3f} s before its turn"
+        self.sure(left <= CLOSE_S, f"port {move.port} came on {left:.3f} s before its turn")
         self.last_on = move.at
 
     def at_the_end(self) -> None:
@@ -292,10 +318,13 @@ class Commands(RuleBasedStateMachine):
         self.every_move_was_right()
         told = {word.step.id: word for word in self.wing.words if word.step.final}
         for id_, final in self.wing.db.execute("SELECT id, final FROM commands"):
-            assert final, f"CMD-3: {id_} has no end"
-            assert id_ in told, f"CMD-3: nobody was told the end of {id_}"
-        for word in self.wing.words:
-            self.judge_word(word.step.state, word.step.target, word.step.observed, word.measured, word.step.text)
+            self.sure(final, f"CMD-3: {id_} has no end")
+            self.sure(id_ in told, f"CMD-3: nobody was told the end of {id_}")
+        first_told = {(word.step.id, word.step.at): word for word in reversed(self.wing.words)}
+        for word in first_told.values():
+            self.judge_word(
+                word.step.state, word.step.target, word.step.observed, word.measured, word.step.text
+            )
 
     def judge_word(
         self, state: State, target: str, observed: str | None, measured: dict[int, Power], text: str
@@ -306,9 +335,15 @@ class Commands(RuleBasedStateMachine):
             return
         states = {measured[port] for port in ports}
         seen = Power.OFF if Power.OFF in states else Power.ON
-        assert observed == seen, f"CMD-3: told {observed}, but it is {seen}: {text}"
+        self.sure(observed == seen, f"CMD-3: told {observed}, but it is {seen}: {text}")
 
     # helpers
+
+    def sure(self, right: object, wrong: str) -> None:
+        """Fail with the story of what happened."""
+        if not right:
+            self.well = False
+            raise AssertionError(f"{wrong}\n{self.wing.story()}")
 
     def tag(self) -> str:
         return f"c{next(self.numbers)}"

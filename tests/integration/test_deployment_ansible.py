@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 
-from boardherd_collector.settings import RetentionSettings, RollupSettings
+from boardherd_agent.devices import programs
+from boardherd_agent.devices.drivers import kinds, load
+from boardherd_collector.settings import RetentionSettings, RollupSettings, StoreSettings
+from boardherd_collector.stores.postgres_address import Address
 from support.ansible_lab import ANSIBLE, BIN, LAB, ROOT, Controller, run_ansible
 
 pytestmark = pytest.mark.timeout(300)  # playbooks take their time on a busy machine
@@ -21,7 +26,13 @@ pytestmark = pytest.mark.timeout(300)  # playbooks take their time on a busy mac
 
 @pytest.fixture(scope="module")
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Controller:
-    return Controller(tmp_path_factory.mktemp("ansible"))
+    controller = Controller(tmp_path_factory.mktemp("ansible"))
+    (controller.home / "programs").mkdir()
+    (controller.home / "programs" / "bench-supply").write_text("#!/bin/sh\n")
+    variables = controller.home / "host_vars" / "PC-02.yml"
+    variables.parent.mkdir()
+    variables.write_text('agent_commands_dir: "{{ inventory_dir }}/programs"\nagent_command_line: false\n')
+    return controller
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +87,7 @@ def test_the_agent_is_told_what_the_inventory_says(installed: Controller) -> Non
     assert config["pc"] == "pc-01"
     assert config["inventory"] == str(etc / "lab.toml")
     assert (etc / "lab.toml").read_text() == LAB
+    assert config["socket"] == str(etc.parents[1] / "run" / "boardherd" / "agent.sock")
     assert config["broker"] == {
         "url": f"mqtt://127.0.0.1:{installed.listener}",
         "username": "pc-01",
@@ -106,6 +118,35 @@ def test_the_real_programs_accept_their_configuration(installed: Controller, pro
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_programs_that_switch_relays_may_be_run(
+    installed: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is there on each PC, with nothing in it unless the lab has programs."""
+    nothing, one = (installed.etc(host) / "boardherd" / "commands" for host in ("pc-01", "PC-02"))
+    assert {place.stat().st_mode & 0o777 for place in (nothing, one)} == {0o755}
+    assert not list(nothing.iterdir())
+    monkeypatch.setenv(programs.VARIABLE, str(one))
+    assert programs.find("bench-supply").read_text() == "#!/bin/sh\n"
+
+
+def test_the_command_line_is_where_people_look_for_it(installed: Controller) -> None:
+    here, none = (installed.etc(host).parent / "usr/local/bin/boardherd" for host in ("pc-01", "PC-02"))
+    told = subprocess.run([here, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.startswith("boardherd ")
+    assert not none.exists()
+
+
+def test_there_is_an_extra_for_each_relay_that_needs_a_library() -> None:
+    described = yaml.safe_load((ANSIBLE / "roles/agent/meta/argument_specs.yml").read_text())
+    extras = described["argument_specs"]["main"]["options"]["agent_extras"]
+    there = metadata("boardherd-agent")
+    assert extras["choices"] == sorted(there.get_all("Provides-Extra", []))
+    assert extras["default"] == ["all"]
+    (everything,) = [need for need in there.get_all("Requires-Dist", []) if "extra == 'all'" in need]
+    needed = {load(kind).ABOUT.extra for kind in kinds()} - {None}
+    assert needed <= set(re.findall(r"\w+", everything.partition("[")[2].partition("]")[0]))
+
+
 def test_the_collector_keeps_what_the_variables_say(installed: Controller, tmp_path: Path) -> None:
     """By default what the program would; and one variable tells both sides how late data may come."""
     written = tomllib.loads((installed.etc("server") / "boardherd" / "collector.toml").read_text())
@@ -116,12 +157,20 @@ def test_the_collector_keeps_what_the_variables_say(installed: Controller, tmp_p
         "boardherd_spool_max_age": "14d",
         "collector_rollup_window": "20d",
         "collector_retention_audit": "1000d",
+        "collector_store_url": "postgresql://boardherd@127.0.0.1/boardherd",
+        "collector_store_password": "pear tree",
     }
-    run = installed.play("site.yml", "--tags", "collector,agent", "-e", json.dumps(longer))
+    run = installed.play("site.yml", "--tags", "collector,agent", "--diff", "-e", json.dumps(longer))
     assert run.code == 0, run.text
+    assert "pear tree" not in run.text
     etc = tmp_path / "etc" / "boardherd"
     written = tomllib.loads((etc / "collector.toml").read_text())
     assert (written["rollup"]["spool_age"], written["retention"]["audit"]) == ("14d", "1000d")
+    store = StoreSettings.model_validate(written["store"])
+    assert store.url == longer["collector_store_url"]
+    assert store.password_file == etc / "database.password"
+    assert Address(store.url, store.password_file).password() == "pear tree"
+    assert store.password_file.stat().st_mode & 0o777 == 0o600
     assert tomllib.loads((etc / "agent.toml").read_text())["spool"]["max_age"] == "14d"
 
 
@@ -135,7 +184,10 @@ def test_ages_in_a_wrong_order_do_not_replace_those_that_work(installed: Control
     assert config.read_text() == before
 
 
-def test_the_units_are_those_of_the_repository(installed: Controller) -> None:
+def test_the_units_and_rules_are_those_of_the_repository(installed: Controller) -> None:
+    rules = "60-boardherd-relays.rules"
+    there = installed.etc("pc-01") / "udev" / "rules.d" / rules
+    assert there.read_bytes() == (ROOT / "systemd" / rules).read_bytes()
     for program, host in (("agent", "pc-01"), ("collector", "server")):
         name = f"boardherd-{program}.service"
         there = installed.etc(host) / "systemd" / "system" / name
@@ -176,9 +228,14 @@ def test_passwords_reach_a_managed_service_as_credentials_of_systemd(
 
 
 def test_a_page_beyond_the_loopback_interface_gets_a_token(installed: Controller, tmp_path: Path) -> None:
+    """And a password of a database that is used no longer does not stay."""
+    old = tmp_path / "etc" / "boardherd" / "database.password"
+    old.parent.mkdir(parents=True)
+    old.write_text("pear tree\n")
     place = {"boardherd_prefix": str(tmp_path), "collector_http_host": "0.0.0.0"}
     run = installed.play("site.yml", "--tags", "collector", "-e", json.dumps(place))
     assert run.code == 0, run.text
+    assert not old.exists()
     etc = tmp_path / "etc" / "boardherd"
     token_file = tomllib.loads((etc / "collector.toml").read_text())["http"]["token_file"]
     assert Path(token_file) == etc / "collector.token"
@@ -225,7 +282,7 @@ def test_programs_come_from_a_folder_of_wheels(controller: Controller, tmp_path:
     uv = os.environ.get("UV") or shutil.which("uv")
     assert uv, "uv is missing; run the tests with `make test`"
     wheels, venv = tmp_path / "wheels", tmp_path / "venv"
-    for package in ("boardherd-shared", "boardherd-agent"):
+    for package in ("boardherd-shared", "boardherd-agent", "boardherd"):
         subprocess.run(
             [uv, "build", "--quiet", "--wheel", "--package", package, "--out-dir", wheels],
             cwd=ROOT,
@@ -234,6 +291,7 @@ def test_programs_come_from_a_folder_of_wheels(controller: Controller, tmp_path:
     play = tmp_path / "play.yml"
     variables = {
         "programs_package": "boardherd-agent",
+        "programs_requirements": ["boardherd-agent[hid,snmp]", "boardherd"],
         "programs_venv": str(venv),
         "programs_wheelhouse": str(wheels),
         "programs_wheel_cache": str(tmp_path / "cache"),
@@ -257,7 +315,8 @@ def test_programs_come_from_a_folder_of_wheels(controller: Controller, tmp_path:
     first = controller.play(str(play))
     assert first.code == 0, first.text
     assert "restarted" in first.text
-    assert (venv / "bin" / "boardherd-agent").exists()
+    assert all((venv / "bin" / program).exists() for program in ("boardherd-agent", "boardherd"))
+    assert "does not provide the extra" not in first.text
     second = controller.play(str(play))
     assert second.count("changed") == {"PC-02": 0}, second.text
 

@@ -31,6 +31,9 @@ STOP_GRACE_S = 7.0
 _SWITCHING_S = 1.5
 """What switching may take of that."""
 
+_WORTH_SAYING_S = 0.2
+"""A wait for one's turn that is shorter than this is no news."""
+
 _RETURN_LOOKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Pauses before each look whether the module has ended its pulse."""
 
@@ -63,6 +66,7 @@ class _Gate:
 
     @contextlib.asynccontextmanager
     async def turn(self, port: Port) -> AsyncIterator[None]:
+        await self._say_wait(self.safety.turn_left(port))
         wanted = (lambda: None) if self.passed else self.life.still_wanted
         async with self.safety.turn(port, wanted):
             self.check()  # again: noting the turn has taken time
@@ -70,6 +74,11 @@ class _Gate:
 
     async def went_off(self, port: Port) -> None:
         await self.safety.went_off(port)
+
+    async def _say_wait(self, left: float) -> None:
+        if left >= _WORTH_SAYING_S:
+            text = f"{self.life.target.label} waits {left:.1f} s: boards behind one supply come on one by one"
+            await self.life.step(State.RUNNING, text, phase="stagger", times={"wait_s": left})
 
     def check(self) -> None:
         """Ask whether the command is still wanted, unless something has moved already."""
@@ -200,6 +209,8 @@ class Executor:
         await life.went_off(text, phase="dwell", observed=off, times={"dwell_s": off_time})
         try:
             await self.sleep(max(0.0, off_time - self._since(went_off)))
+            if not native and (left := self.safety.off_left(life.target.board, life.target.ports)) > 0:
+                await self.sleep(left)  # somebody else has switched it on and off again meanwhile
         except asyncio.CancelledError:
             await _despite_cancellation(self._left_in_dwell(life, went_off, native))
             raise
@@ -311,10 +322,10 @@ class Executor:
                 tasks.create_task(off(feed), name=f"all-off {feed.relay}:{feed.port}")
         done = len(life.target.feeds) - len(failures)
         if failures:
-            text = f"{done} ports are off, {len(failures)} not: {'; '.join(failures)}"
+            text = f"{_ports(done)} off, {len(failures)} not: {'; '.join(failures)}"
             await life.step(State.FAILED, text, observed=Power.UNKNOWN)
         else:
-            await life.step(State.SUCCEEDED, f"{done} ports are off{life.remark}", observed=Power.OFF)
+            await life.step(State.SUCCEEDED, f"{_ports(done)} off{life.remark}", observed=Power.OFF)
 
     async def _conclude(self, life: Life, observed: Power, times: dict[str, float]) -> None:
         label, asked = life.target.label, life.asked
@@ -416,6 +427,10 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
             task.cancel()
             await asyncio.wait([task])
         raise
+
+
+def _ports(count: int) -> str:
+    return "1 port is" if count == 1 else f"{count} ports are"
 
 
 def _tell(times: dict[str, float]) -> str:

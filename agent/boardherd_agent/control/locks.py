@@ -109,6 +109,8 @@ class Locks:
         now = self._now()
         until = now + round(seconds * 1e6)
         mine = self.of(board)
+        if mine and command.fenced and not mine.fenced:
+            raise Refused(Refusal.LOCKED, f"{held(board, mine)}, without a fence; unlock it first")
         if mine:
             lock = mine.model_copy(update={"until": until, "use": command.use or mine.use})
         else:

@@ -165,6 +165,10 @@ class Safety:
             finally:
                 self._last_on[supply.name] = Stamp.now(self._clock)
 
+    def turn_left(self, port: Port) -> float:
+        """Return how many seconds the port's turn is away, as far as can be known now."""
+        return max(0.0, self._until_turn(self._supplies[port[0]]))
+
     def expect_on(self, port: Port, seconds: float) -> bool:
         """Note that the device will switch a port on by itself in so many seconds.
 
@@ -203,7 +207,7 @@ class Safety:
         """Take in what a port was measured to be: it may have been switched off behind our back."""
         if on:
             self._on.add(port)
-        elif port in self._on:
+        elif port in self._on or port not in self._off:
             self._on.discard(port)
             self._off[port] = Stamp.now(self._clock)
 

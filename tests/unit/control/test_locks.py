@@ -86,6 +86,13 @@ async def test_a_fenced_lock_needs_its_id_even_from_its_owner(lab: Lab) -> None:
     assert steps[-1].state is State.SUCCEEDED
 
 
+async def test_a_fenced_lock_does_not_grow_out_of_an_open_one(lab: Lab) -> None:
+    """CMD-4: who asks for a fence and finds his own open lock is told, and is not left without a fence."""
+    await lock(lab)
+    code, text = await refusal(lab, {"action": "lock", "fenced": True}, "ops1")
+    assert (code, "without a fence; unlock it first" in text) == (Refusal.LOCKED, True)
+
+
 async def test_nobody_else_locks_or_unlocks_it(lab: Lab) -> None:
     id_ = await lock(lab)
     assert (await refusal(lab, {"action": "lock"}, "ops2"))[0] is Refusal.LOCKED

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from boardherd_agent.devices.codecs.replies import BadReply
-from boardherd_agent.devices.device import DeviceGarbled, DeviceRefused, Identity
+from boardherd_agent.devices.device import DeviceGarbled, DeviceRefused
+from boardherd_agent.devices.drivers._connected import ConnectedRelay
 from boardherd_agent.devices.transports import SerialTransport
 from boardherd_shared.command import Duration
 
@@ -33,7 +33,7 @@ class SerialOptions(BaseModel):
     reply_timeout: Duration = Field(1.0, gt=0, description="how long one answer may take")
 
 
-class SerialRelay(ABC):
+class SerialRelay(ConnectedRelay):
     """A relay board on a serial port; see the contract in :mod:`boardherd_agent.devices.device`.
 
     Few of these boards acknowledge a switch, so each switch is followed by a question: what counts as the
@@ -44,27 +44,13 @@ class SerialRelay(ABC):
 
     def __init__(self, kind: str, options: SerialOptions, relays: int, baud: int) -> None:
         """Describe the board; ValueError if its port is missing."""
+        super().__init__()
         if options.serial_port is None:
             raise ValueError(f'a relay of kind {kind} needs "serial_port"')
-        self.identity = Identity("not asked yet")
         self._ports: Collection[int] = range(1, relays + 1)
         self._place = options.serial_port
         self._options = options
         self._transport = SerialTransport(options.serial_port, baud)
-
-    async def __aenter__(self) -> Self:
-        await self._transport.open(self._options.connect_timeout)
-        try:
-            self.identity = await self._identify()
-        except BaseException:
-            await self._transport.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._transport.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each relay whether it is energised; raises DeviceOffline or DeviceGarbled."""
@@ -78,9 +64,11 @@ class SerialRelay(ABC):
         if self.reads_back and await self._follows(port) is not energised:
             raise DeviceRefused(f"{self.identity.model} did not switch relay {port}")
 
-    @abstractmethod
-    async def _identify(self) -> Identity:
-        """Find out what the board is, or at least that it answers; raises DeviceError."""
+    async def _open(self) -> None:
+        await self._transport.open(self._options.connect_timeout)
+
+    async def _close(self) -> None:
+        await self._transport.close()
 
     @abstractmethod
     async def _read(self) -> Mapping[int, bool]:

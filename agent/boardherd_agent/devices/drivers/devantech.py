@@ -7,13 +7,13 @@ sets single outputs only, never masks and never toggles, and waits for each repl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from boardherd_agent.devices.codecs import devantech as codec
 from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
+from boardherd_agent.devices.drivers._connected import ConnectedRelay
 from boardherd_agent.devices.transports import TcpTransport
 from boardherd_shared.command import Duration
 from boardherd_shared.inventory import RelayConfig
@@ -54,7 +54,7 @@ class Options(BaseModel):
     reply_timeout: Duration = Field(1.5, gt=0, description="how long one answer may take")
 
 
-class Driver:
+class Driver(ConnectedRelay):
     """One module; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     max_pulse_s = codec.MAX_PULSE_S
@@ -62,6 +62,7 @@ class Driver:
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the module; ValueError if its address or a usable password is missing."""
+        super().__init__()
         if config.address is None:
             raise ValueError('a devantech relay needs "address"')
         self._config = config
@@ -70,21 +71,6 @@ class Driver:
         self._login = codec.unlock(password) if password is not None else None
         self._transport = TcpTransport(config.address, config.tcp_port or DEFAULT_TCP_PORT)
         self._model = codec.model_of(0, config.port_count)
-        self.identity = Identity("not asked yet")
-
-    async def __aenter__(self) -> Self:
-        await self._transport.open(self._options.connect_timeout)
-        try:
-            await self._identify()
-        except BaseException:
-            await self._transport.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._transport.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each output whether it is energised; raises DeviceOffline or DeviceGarbled."""
@@ -100,13 +86,19 @@ class Driver:
         """Hold a state for 0.1 to 25.5 s, then go to the opposite one; raises DeviceError or ValueError."""
         await self._set(port, energised, codec.pulse_tenths(seconds))
 
-    async def _identify(self) -> None:
+    async def _open(self) -> None:
+        await self._transport.open(self._options.connect_timeout)
+
+    async def _close(self) -> None:
+        await self._transport.close()
+
+    async def _identify(self) -> Identity:
         info = await self._ask(codec.INFO, codec.INFO_LENGTH, codec.parse_info)
         self._model = codec.model_of(info.module_id, self._config.port_count)
         mac = ""
         if self._config.mac is not None:  # else nobody compares it
             mac = await self._ask(codec.MAC, codec.MAC_LENGTH, codec.parse_mac)
-        self.identity = Identity(
+        return Identity(
             self._model.name, str(info.hardware), str(info.firmware), mac, max(self._model.outputs)
         )
 

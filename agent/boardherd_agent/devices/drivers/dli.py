@@ -7,12 +7,11 @@ physical one. The device's own cycle takes a time that was set in the device, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from boardherd_agent.devices.codecs import dli as codec
-from boardherd_agent.devices.device import About, DeviceRefused, Identity
-from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport
+from boardherd_agent.devices.device import About, Identity
+from boardherd_agent.devices.drivers._http import HttpRelay
+from boardherd_agent.devices.http import EXTRA, HttpOptions
 from boardherd_shared.inventory import RelayConfig
 
 _USER = "admin"
@@ -40,33 +39,14 @@ class Options(HttpOptions):
     """Keys of a Digital Loggers relay in lab.toml beside the common ones."""
 
 
-class Driver:
+class Driver(HttpRelay):
     """One device; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     reads_back = True
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the device; ValueError if its address is missing."""
-        if config.address is None:
-            raise ValueError('a dli relay needs "address"')
-        self._http = HttpTransport(config, options, login="digest", user=_USER)
-        self._ports: frozenset[int] = frozenset()
-        self.identity = Identity("not asked yet")
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        try:
-            self._ports = frozenset(await self.read())
-        except BaseException:
-            await self._http.close()
-            raise
-        self.identity = Identity("Digital Loggers", port_count=len(self._ports))
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._http.close()
+        super().__init__("dli", config, options, login="digest", user=_USER)
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each outlet whether its relay is energised; raises DeviceError."""
@@ -75,7 +55,10 @@ class Driver:
 
     async def set(self, port: int, energised: bool) -> None:
         """Set one outlet and wait for the acknowledgement; raises DeviceError."""
-        if port not in self._ports:
-            raise DeviceRefused(f"this power switch has no outlet {port}")
+        self._check(port, "outlet")
         path, form = codec.outlet_path(port), codec.value(energised=energised)
         await self._http.ask("PUT", path, headers=codec.CHANGE, form=form)
+
+    async def _identify(self) -> Identity:
+        self._ports = frozenset(await self.read())
+        return Identity("Digital Loggers", port_count=len(self._ports))

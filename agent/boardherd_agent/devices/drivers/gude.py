@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from boardherd_agent.devices.codecs import gude as codec
 from boardherd_agent.devices.codecs.json_replies import shown
-from boardherd_agent.devices.device import About, DeviceOffline, DeviceRefused, Identity
-from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport
+from boardherd_agent.devices.device import About, DeviceOffline, Identity
+from boardherd_agent.devices.drivers._http import HttpRelay
+from boardherd_agent.devices.http import EXTRA, HttpOptions
 from boardherd_shared.inventory import RelayConfig
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Options(HttpOptions):
     """Keys of a Gude relay in lab.toml beside the common ones."""
 
 
-class Driver:
+class Driver(HttpRelay):
     """One device; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     max_pulse_s = codec.MAX_PULSE_S
@@ -56,26 +56,8 @@ class Driver:
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the device; ValueError if its address is missing."""
-        if config.address is None:
-            raise ValueError('a gude relay needs "address"')
-        self._http = HttpTransport(config, options)
+        super().__init__("gude", config, options)
         self._path = codec.PATHS[0]
-        self._ports: frozenset[int] = frozenset()
-        self.identity = Identity("not asked yet")
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        try:
-            await self._identify()
-        except BaseException:
-            await self._http.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._http.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each output whether it is energised; raises DeviceError."""
@@ -86,7 +68,7 @@ class Driver:
 
         A batch that may still run is cancelled first: whether a switch ends it is not documented.
         """
-        self._check(port)
+        self._check(port, "output")
         await self._ask(codec.cancel(port), codec.parse_outputs)
         await self._ask(codec.switch(port, energised=energised), codec.parse_outputs)
 
@@ -95,14 +77,14 @@ class Driver:
 
         A time between whole seconds is rounded up.
         """
-        self._check(port)
+        self._check(port, "output")
         await self._ask(codec.batch(port, energised=energised, seconds=seconds), codec.parse_outputs)
 
-    async def _identify(self) -> None:
+    async def _identify(self) -> Identity:
         body = await self._find()
         misc = self._parse(codec.parse_misc, body)
         self._ports = frozenset(self._parse(codec.parse_outputs, body))
-        self.identity = Identity(misc.product or "Gude", "", misc.firmware, misc.mac, len(self._ports))
+        return Identity(misc.product or "Gude", "", misc.firmware, misc.mac, len(self._ports))
 
     async def _find(self) -> bytes:
         """Return the whole status, from where this firmware has it."""
@@ -115,10 +97,6 @@ class Driver:
 
     async def _ask(self, query: Mapping[str, str | int], parse: Callable[[bytes], T]) -> T:
         return self._parse(parse, await self._http.ask("GET", self._path, params=query))
-
-    def _check(self, port: int) -> None:
-        if port not in self._ports:
-            raise DeviceRefused(f"{self.identity.model} has no output {port}")
 
     def _parse(self, parse: Callable[[bytes], T], body: bytes) -> T:
         if _BLOCKED in body.lower():

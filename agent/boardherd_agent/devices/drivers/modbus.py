@@ -11,14 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from boardherd_agent.devices.codecs import modbus as codec
 from boardherd_agent.devices.codecs.replies import BadReply
 from boardherd_agent.devices.device import About, DeviceGarbled, DeviceOffline, DeviceRefused, Identity
+from boardherd_agent.devices.drivers._connected import ConnectedRelay
 from boardherd_agent.devices.drivers._serial import SerialOptions
 from boardherd_agent.devices.transports import SerialTransport
 from boardherd_shared.command import Duration
@@ -100,14 +100,14 @@ class Options(SerialOptions):
     pause: Duration = Field(0.01, description="rest between two RTU frames, which tells them apart")
 
 
-class Driver:
+class Driver(ConnectedRelay):
     """One board; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     reads_back = True
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the board; ValueError if it cannot be reached so, or the keys do not fit together."""
-        self.identity = Identity("not asked yet")
+        super().__init__()
         self.max_pulse_s = codec.MAX_PULSE_S if options.flash else 0.0
         self._options = options
         self._ports = range(1, config.port_count + 1)
@@ -120,22 +120,6 @@ class Driver:
             raise ValueError("flash commands exist for coils from address 0 only")
         self._transaction = 0
         self._rested_at = 0.0
-
-    async def __aenter__(self) -> Self:
-        await self._transport.open(self._options.connect_timeout)
-        try:
-            await self.read()  # nearly no board has a name to ask for
-        except BaseException:
-            await self._transport.close()
-            raise
-        what = self._options.outputs
-        self.identity = Identity(f"Modbus unit {self._frame.unit} with {len(self._ports)} {what}")
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._transport.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each relay whether it is energised; raises DeviceError."""
@@ -163,6 +147,16 @@ class Driver:
         if not self.max_pulse_s:
             raise DeviceRefused("flash is not set for this relay, so the board times no pulses")
         await self._write(codec.flash(self._number(port), energised=energised, seconds=seconds))
+
+    async def _open(self) -> None:
+        await self._transport.open(self._options.connect_timeout)
+
+    async def _close(self) -> None:
+        await self._transport.close()
+
+    async def _identify(self) -> Identity:
+        await self.read()  # nearly no board has a name to ask for
+        return Identity(f"Modbus unit {self._frame.unit} with {len(self._ports)} {self._options.outputs}")
 
     def _number(self, port: int) -> int:
         """Return how many relays are before ``port``; raises DeviceRefused."""

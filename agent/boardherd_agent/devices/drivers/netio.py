@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from boardherd_agent.devices.codecs import netio as codec
 from boardherd_agent.devices.codecs.json_replies import Readings
-from boardherd_agent.devices.device import About, DeviceRefused, Identity
-from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport
+from boardherd_agent.devices.device import About, Identity
+from boardherd_agent.devices.drivers._http import HttpRelay
+from boardherd_agent.devices.http import EXTRA, HttpOptions
 from boardherd_agent.devices.uptime import Uptime
 from boardherd_shared.inventory import RelayConfig
 
@@ -42,7 +42,7 @@ class Options(HttpOptions):
     """Keys of a NETIO relay in lab.toml beside the common ones."""
 
 
-class Driver:
+class Driver(HttpRelay):
     """One device; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     max_pulse_s = codec.MAX_PULSE_S
@@ -50,26 +50,8 @@ class Driver:
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the device; ValueError if its address is missing."""
-        if config.address is None:
-            raise ValueError('a netio relay needs "address"')
-        self._http = HttpTransport(config, options)
+        super().__init__("netio", config, options)
         self._uptime = Uptime(self._http.place)
-        self._ports: frozenset[int] = frozenset()
-        self.identity = Identity("not asked yet")
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        try:
-            await self._identify()
-        except BaseException:
-            await self._http.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._http.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each output whether it is energised; raises DeviceError."""
@@ -87,11 +69,11 @@ class Driver:
         """Return the power at each output that is measured; raises DeviceError."""
         return (await self._readings()).watts
 
-    async def _identify(self) -> None:
+    async def _identify(self) -> Identity:
         body = await self._http.ask("GET", _PATH)
         agent = self._http.decode(codec.parse_agent, body)
         self._ports = frozenset(self._http.decode(codec.parse_outputs, body).outputs)
-        self.identity = Identity(agent.model or "NETIO", "", agent.firmware, agent.mac, len(self._ports))
+        return Identity(agent.model or "NETIO", "", agent.firmware, agent.mac, len(self._ports))
 
     async def _readings(self) -> Readings:
         readings = self._http.decode(codec.parse_outputs, await self._http.ask("GET", _PATH))
@@ -99,6 +81,5 @@ class Driver:
         return readings
 
     async def _write(self, port: int, document: dict[str, Any]) -> None:
-        if port not in self._ports:
-            raise DeviceRefused(f"{self.identity.model} has no output {port}")
+        self._check(port, "output")
         self._http.decode(codec.parse_outputs, await self._http.ask("POST", _PATH, json=document))

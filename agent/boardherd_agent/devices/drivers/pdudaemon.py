@@ -9,14 +9,13 @@ no error, which for some drivers proves nothing. Facts: version 1.1.1, watched w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from pydantic import Field
 
 from boardherd_agent.devices.codecs.json_replies import shown
 from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
-from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport, Reply
+from boardherd_agent.devices.drivers._http import HttpRelay
+from boardherd_agent.devices.http import EXTRA, HttpOptions, Reply
 from boardherd_shared.command import Duration
 from boardherd_shared.inventory import RelayConfig
 
@@ -61,39 +60,22 @@ class Options(HttpOptions):
     )
 
 
-class Driver:
+class Driver(HttpRelay):
     """One PDU of a PDUDaemon; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     reads_back = False
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the PDU; ValueError if the daemon's address or the PDU's name is missing."""
-        if config.address is None:
-            raise ValueError('a pdudaemon relay needs "address", where PDUDaemon listens')
+        port = config.tcp_port or DEFAULT_TCP_PORT
+        super().__init__("pdudaemon", config.model_copy(update={"tcp_port": port}), options)
         if options.pdu is None:
             raise ValueError(
                 'a pdudaemon relay needs "pdu", the name of the PDU in PDUDaemon\'s configuration'
             )
-        port = config.tcp_port or DEFAULT_TCP_PORT
-        self._http = HttpTransport(config.model_copy(update={"tcp_port": port}), options)
         self._pdu, self._port_count = options.pdu, config.port_count
         self.patience_s = options.connect_timeout + options.reply_timeout
         """How long one switch may take, which is longer than any device takes."""
-        self.identity = Identity(f"{options.pdu} behind PDUDaemon")
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        try:
-            await self.read()
-        except BaseException:
-            await self._http.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._http.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return nothing, but only if a PDUDaemon is there; raises DeviceError."""
@@ -117,6 +99,10 @@ class Driver:
             )
         if not reply.fine or not reply.body.startswith(_DONE):
             raise self._unexpected(reply)
+
+    async def _identify(self) -> Identity:
+        await self.read()
+        return Identity(f"{self._pdu} behind PDUDaemon")
 
     def _unexpected(self, reply: Reply) -> Exception:
         if not reply.fine:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from boardherd_agent.devices.codecs import shelly as codec
 from boardherd_agent.devices.codecs.json_replies import Readings
-from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
+from boardherd_agent.devices.device import About, DeviceGarbled, Identity
+from boardherd_agent.devices.drivers._http import HttpRelay
 from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport
 from boardherd_agent.devices.uptime import Uptime
 from boardherd_shared.inventory import RelayConfig
@@ -56,7 +56,7 @@ class Options(HttpOptions):
     )
 
 
-class Driver:
+class Driver(HttpRelay):
     """One device; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     max_pulse_s = 3600.0
@@ -64,28 +64,10 @@ class Driver:
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the device; ValueError if its address is missing."""
-        if config.address is None:
-            raise ValueError('a shelly relay needs "address"')
+        super().__init__("shelly", config, options, login="digest", user=_USER)
         self._config, self._options = config, options
-        self._http = self._transport("digest")
         self._uptime = Uptime(self._http.place)
         self._first_generation = options.generation == 1
-        self._ports: frozenset[int] = frozenset()
-        self.identity = Identity("not asked yet")
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        try:
-            await self._identify()
-        except BaseException:
-            await self._http.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._http.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each switch whether it is energised; raises DeviceError."""
@@ -105,16 +87,16 @@ class Driver:
         """Return the power at each switch that is measured; raises DeviceError."""
         return (await self._status()).watts
 
-    async def _identify(self) -> None:
+    async def _identify(self) -> Identity:
         device = self._http.decode(codec.parse_device, await self._http.ask("GET", "/shelly"))
         if self._options.generation == "auto":
             self._first_generation = device.generation == 1
         if self._first_generation:  # which logs in another way
             await self._http.close()
-            self._http = self._transport("basic")
+            self._http = HttpTransport(self._config, self._options, login="basic", user=_USER)
             await self._http.open()
         self._ports = frozenset((await self._status()).outputs)
-        self.identity = Identity(
+        return Identity(
             device.model, f"generation {device.generation}", device.firmware, device.mac, len(self._ports)
         )
 
@@ -127,8 +109,7 @@ class Driver:
         return readings
 
     async def _set(self, port: int, energised: bool, hold: float) -> None:
-        if port not in self._ports:
-            raise DeviceRefused(f"{self.identity.model} has no switch {port}")
+        self._check(port, "switch")
         if self._first_generation:
             query = codec.turn(energised=energised, hold=hold)
             body = await self._http.ask("GET", codec.relay_path(port), params=query)
@@ -144,6 +125,3 @@ class Driver:
                 self._http.decode(codec.parse_result, reply.body)
             raise self._http.fault(reply)
         return self._http.decode(parse, reply.body)
-
-    def _transport(self, login: Literal["basic", "digest"]) -> HttpTransport:
-        return HttpTransport(self._config, self._options, login=login, user=_USER)

@@ -11,14 +11,14 @@ retained command would switch again at each connect of the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Annotated, Protocol, Self, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from boardherd_agent.devices.codecs import tasmota as codec
 from boardherd_agent.devices.codecs.json_replies import BadReply, Readings, Refusal, bad
 from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
+from boardherd_agent.devices.drivers._connected import ConnectedRelay
 from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport
 from boardherd_agent.devices.mqtt import MqttTransport
 from boardherd_agent.devices.uptime import Uptime
@@ -84,33 +84,19 @@ class Options(HttpOptions):
     )
 
 
-class Driver:
+class Driver(ConnectedRelay):
     """One device; see the contract in :mod:`boardherd_agent.devices.device`."""
 
     reads_back = True
 
     def __init__(self, config: RelayConfig, options: Options) -> None:
         """Describe the device; ValueError unless it has an address, or a broker and a topic."""
+        super().__init__()
         self._line = _line(config, options)
         self._uptime = Uptime(self._line.place)
         self._ports: frozenset[int] = frozenset()
         self.max_pulse_s = 0.0
         """The longest pulse; 0 for devices with several relays, which are not asked for any."""
-        self.identity = Identity("not asked yet")
-
-    async def __aenter__(self) -> Self:
-        await self._line.open()
-        try:
-            await self._identify()
-        except BaseException:
-            await self._line.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._line.close()
 
     async def read(self) -> Mapping[int, bool]:
         """Return for each relay whether it is energised; raises DeviceError."""
@@ -147,13 +133,19 @@ class Driver:
             codec.STATUS_SENSORS, lambda body: codec.parse_watts(body, len(self._ports))
         )
 
-    async def _identify(self) -> None:
+    async def _open(self) -> None:
+        await self._line.open()
+
+    async def _close(self) -> None:
+        await self._line.close()
+
+    async def _identify(self) -> Identity:
         readings: Readings = await self._status(codec.STATUS_STATE, codec.parse_state)
         self._ports = frozenset(readings.outputs)
         self.max_pulse_s = codec.MAX_PULSE_S if len(self._ports) == 1 else 0.0
         firmware, processor = await self._status(codec.STATUS_FIRMWARE, codec.parse_firmware)
         mac = await self._status(codec.STATUS_NETWORK, codec.parse_mac)
-        self.identity = Identity("Tasmota", processor, firmware, mac, len(self._ports))
+        return Identity("Tasmota", processor, firmware, mac, len(self._ports))
 
     async def _status(self, number: str, parse: Callable[[bytes], T]) -> T:
         return await self._line.ask("Status", number, f"STATUS{number}", parse)

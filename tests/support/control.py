@@ -74,22 +74,37 @@ class FakeRelay:
         self._end_pulses()
         return Power.UNKNOWN if self.blind else self.ports[port]
 
-    async def switch(self, port: int, power: Power, *, by: str) -> Switched:
+    async def switch(
+        self, port: int, power: Power, *, by: str, still_wanted: Callable[[], None] = lambda: None
+    ) -> Switched:
         if self.gate:
             await self.gate.wait()
         before = await self.read(port)
+        still_wanted()
         self.asked[port] = power
         self.pulsing.pop(port, None)
         if not self.stuck:
             self._move(port, power)
         return Switched(before, await self.read(port), not self.blind)
 
-    async def toggle(self, port: int, *, by: str) -> Switched:
+    async def toggle(
+        self, port: int, *, by: str, still_wanted: Callable[[], None] = lambda: None
+    ) -> Switched:
         before = await self.read(port)
-        return await self.switch(port, Power.OFF if before is Power.ON else Power.ON, by=by)
+        return await self.switch(
+            port, Power.OFF if before is Power.ON else Power.ON, by=by, still_wanted=still_wanted
+        )
 
-    async def pulse(self, port: int, power: Power, seconds: float, *, by: str) -> Switched:
-        switched = await self.switch(port, power, by=by)
+    async def pulse(
+        self,
+        port: int,
+        power: Power,
+        seconds: float,
+        *,
+        by: str,
+        still_wanted: Callable[[], None] = lambda: None,
+    ) -> Switched:
+        switched = await self.switch(port, power, by=by, still_wanted=still_wanted)
         back = Power.ON if power is Power.OFF else Power.OFF
         self.pulsing[port] = (self.clock.up() / 1e6 + seconds, back)
         return switched

@@ -143,14 +143,26 @@ class Owner:
         async with self._turn:
             return await self._measure(port)
 
-    async def switch(self, port: int, power: Power, *, by: str) -> Switched:
-        return await self._drive(port, power, by)
+    async def switch(
+        self, port: int, power: Power, *, by: str, still_wanted: Callable[[], None] = lambda: None
+    ) -> Switched:
+        return await self._drive(port, power, by, wanted=still_wanted)
 
-    async def toggle(self, port: int, *, by: str) -> Switched:
-        return await self._drive(port, None, by)
+    async def toggle(
+        self, port: int, *, by: str, still_wanted: Callable[[], None] = lambda: None
+    ) -> Switched:
+        return await self._drive(port, None, by, wanted=still_wanted)
 
-    async def pulse(self, port: int, power: Power, seconds: float, *, by: str) -> Switched:
-        return await self._drive(port, power, by, hold=seconds)
+    async def pulse(
+        self,
+        port: int,
+        power: Power,
+        seconds: float,
+        *,
+        by: str,
+        still_wanted: Callable[[], None] = lambda: None,
+    ) -> Switched:
+        return await self._drive(port, power, by, hold=seconds, wanted=still_wanted)
 
     async def restore(self, port: int, *, by: str) -> Switched:
         if port not in self._asked:
@@ -167,7 +179,14 @@ class Owner:
     def status(self, port: int) -> Known:
         return Known(self._known[port])
 
-    async def _drive(self, port: int, power: Power | None, by: str, hold: float = 0.0) -> Switched:
+    async def _drive(
+        self,
+        port: int,
+        power: Power | None,
+        by: str,
+        hold: float = 0.0,
+        wanted: Callable[[], None] = lambda: None,
+    ) -> Switched:
         cause = Asking(self._module.clock.now, by, self._locks())
         async with self._turn:
             before = await self._measure(port)
@@ -175,6 +194,7 @@ class Owner:
                 power = Power.OFF if before is Power.ON else Power.ON
             await asyncio.sleep(self._module.delay)
             self._points.check()
+            wanted()
             self._answers(port)
             self._asked[port] = power
             self._module.set(port, power, cause, hold)

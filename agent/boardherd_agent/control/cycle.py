@@ -62,14 +62,13 @@ class _Gate:
 
     life: Life
     safety: Safety
-    passed: bool = False
+    begun: bool = False
+    """Whether a port has moved: what was begun is brought to its end."""
 
     @contextlib.asynccontextmanager
     async def turn(self, port: Port) -> AsyncIterator[None]:
         await self._say_wait(self.safety.turn_left(port))
-        wanted = (lambda: None) if self.passed else self.life.still_wanted
-        async with self.safety.turn(port, wanted):
-            self.check()  # again: noting the turn has taken time
+        async with self.safety.turn(port, self.check):
             yield
 
     async def went_off(self, port: Port) -> None:
@@ -82,9 +81,12 @@ class _Gate:
 
     def check(self) -> None:
         """Ask whether the command is still wanted, unless something has moved already."""
-        if not self.passed:
+        if not self.begun:
             self.life.still_wanted()
-        self.passed = True
+
+    def moved(self) -> None:
+        """Note that a port has moved."""
+        self.begun = True
 
 
 @dataclass(frozen=True)
@@ -193,10 +195,13 @@ class Executor:
     async def _off_and_on(self, life: Life, off_time: float, native: FeedLine | None) -> None:
         """Do both halves of a cycle; ``native`` is the feed whose module times it."""
         if native:
-            off = (await native.worker.pulse(native.port, Power.OFF, off_time, by=life.by)).observed
+            switched = await native.worker.pulse(
+                native.port, Power.OFF, off_time, by=life.by, still_wanted=life.still_wanted
+            )
+            off = switched.observed
             await self.safety.went_off(native.id)
         else:
-            off = await self._set(life, Power.OFF, self.safety)
+            off = await self._set(life, Power.OFF, _Gate(life, self.safety))
         if not _as_asked(life, off):
             text = (
                 f"{life.target.label} was asked OFF but measures {off.upper()}; it was not switched on again"
@@ -250,11 +255,11 @@ class Executor:
         life.still_wanted()
         began = self.clock.up()
         if feed.worker.can_pulse(feed.port, target.pulse):
-            await feed.worker.pulse(feed.port, away, target.pulse, by=life.by)
+            await feed.worker.pulse(feed.port, away, target.pulse, by=life.by, still_wanted=life.still_wanted)
             await self.sleep(max(0.0, target.pulse - self._since(began)))
             observed = await self._rested(life, feed)
         else:
-            await feed.worker.switch(feed.port, away, by=life.by)
+            await feed.worker.switch(feed.port, away, by=life.by, still_wanted=life.still_wanted)
             await life.went_off(f"{target.label} is {away.upper()}", phase="pulse")
             try:
                 await self.sleep(target.pulse)
@@ -270,7 +275,7 @@ class Executor:
         await life.step(State.RUNNING, f"switching {life.target.label} {level}", phase=level)
         life.still_wanted()
         began = self.clock.up()
-        switched = await feed.worker.switch(feed.port, level, by=life.by)
+        switched = await feed.worker.switch(feed.port, level, by=life.by, still_wanted=life.still_wanted)
         await self._conclude(life, switched.observed, {"switched_s": self._since(began)})
 
     async def _rested(self, life: Life, feed: FeedLine) -> Power:

@@ -19,6 +19,8 @@ from boardherd_shared.lab import BoardConfig
 from boardherd_shared.records import Power
 
 Sleep = Callable[[float], Awaitable[None]]
+StillWanted = Callable[[], None]
+"""Raises when a switch that has waited for the device is not wanted any more."""
 
 
 class Measured(Protocol):
@@ -43,9 +45,13 @@ class Switcher(Protocol):
     """The part of a relay worker that switching needs; every coroutine raises DeviceError."""
 
     async def read(self, port: int) -> Power: ...  # noqa: D102
-    async def switch(self, port: int, power: Power, *, by: str) -> Measured: ...  # noqa: D102
-    async def toggle(self, port: int, *, by: str) -> Measured: ...  # noqa: D102
-    async def pulse(self, port: int, power: Power, seconds: float, *, by: str) -> Measured: ...  # noqa: D102
+    async def switch(  # noqa: D102
+        self, port: int, power: Power, *, by: str, still_wanted: StillWanted = ...
+    ) -> Measured: ...
+    async def toggle(self, port: int, *, by: str, still_wanted: StillWanted = ...) -> Measured: ...  # noqa: D102
+    async def pulse(  # noqa: D102
+        self, port: int, power: Power, seconds: float, *, by: str, still_wanted: StillWanted = ...
+    ) -> Measured: ...
     async def restore(self, port: int, *, by: str) -> Measured: ...  # noqa: D102
     async def accept(self, port: int, *, by: str) -> Power: ...  # noqa: D102
     def can_pulse(self, port: int, seconds: float) -> bool: ...  # noqa: D102
@@ -56,6 +62,7 @@ class Interlocks(Protocol):
     """What must be heeded at each step: see :class:`boardherd_agent.control.safety.Safety`."""
 
     def check(self) -> None: ...  # noqa: D102
+    def moved(self) -> None: ...  # noqa: D102
     def turn(self, port: Port) -> AbstractAsyncContextManager[None]: ...  # noqa: D102
     async def went_off(self, port: Port) -> None: ...  # noqa: D102
 
@@ -122,7 +129,9 @@ class Target:
             if power is Power.ON and index > 0 and feed.after:
                 await sleep(feed.after)
             async with _turn(feed, power, interlocks):
-                observed.append((await feed.worker.switch(feed.port, power, by=by)).observed)
+                switched = await feed.worker.switch(feed.port, power, by=by, still_wanted=interlocks.check)
+            interlocks.moved()
+            observed.append(switched.observed)
         return combine(observed)
 
     async def toggle(
@@ -136,7 +145,7 @@ class Target:
             feed = self.feeds[0]
             known = feed.worker.status(feed.port).observed
             async with _turn(feed, Power.OFF if known is Power.ON else Power.ON, interlocks):
-                switched = await feed.worker.toggle(feed.port, by=by)
+                switched = await feed.worker.toggle(feed.port, by=by, still_wanted=interlocks.check)
             return switched.before, switched.observed
         before = await self.read()
         if before is Power.UNKNOWN:

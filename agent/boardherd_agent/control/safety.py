@@ -147,6 +147,9 @@ class Safety:
     def check(self) -> None:
         """Keep nobody from switching off."""
 
+    def moved(self) -> None:
+        """Take no notice: what is asked of the interlocks directly is wanted anyway."""
+
     @contextlib.asynccontextmanager
     async def turn(self, port: Port, still_wanted: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
         """Wait for the port's turn among those of its supply; it is to be switched on inside the block.

@@ -94,32 +94,57 @@ def device_path(name: str, by_id: Path = BY_ID) -> str:
     return str(with_port if with_port.exists() and not path.exists() else path)
 
 
+class PortBusy(DeviceOffline):
+    """Another program has the port open."""
+
+
 async def open_port(name: str, baud: int) -> OpenPort:
+    """Open the port of a relay; see :func:`attach`."""
+    line = OpenPort()
+    line.connection_made(await attach(name, baud, line))  # for a serial port the library does so only later
+    return line
+
+
+async def attach(
+    name: str, baud: int, protocol: asyncio.Protocol, *, behind: str = "the relay"
+) -> asyncio.Transport:
     """Open a serial port, 8N1, for this program alone, or the ``socket://host:port`` of a terminal server.
 
     DTR and RTS stay as the system's own open() leaves them, and are not dropped at close: an edge on them
-    resets some boards. Raises DeviceOffline, and for a terminal server OSError or UnicodeError.
+    resets some boards. Cancelled, it leaves the port free.
+
+    Args:
+        name: as for :func:`device_path`.
+        baud: speed.
+        protocol: gets what comes in.
+        behind: what is plugged into this machine, for messages.
+
+    Raises:
+        PortBusy: another program has it open.
+        DeviceOffline: it cannot be opened for another reason.
+        OSError, UnicodeError: the terminal server cannot be reached.
     """
     if "://" in name:
-        return await _connect(name)
+        return await _connect(name, protocol)
     path = device_path(name)
     try:
-        return await _attach(await _open(path, baud))
+        return await _hand_over(await _open(path, baud), protocol)
     except (OSError, ValueError) as error:
-        raise DeviceOffline(open_failure(path, error)) from error
+        failure = PortBusy if _number(error) in _BUSY else DeviceOffline
+        raise failure(open_failure(path, error, behind)) from error
 
 
-def open_failure(path: str, error: Exception) -> str:
+def open_failure(path: str, error: Exception, behind: str = "the relay") -> str:
     """Return in words why ``path`` could not be opened, and what to do where that is known."""
     number = _number(error)
     if number == errno.ENOENT:
-        return f"{path} is not there; is the relay plugged in?"
+        return f"{path} is not there; is {behind} plugged in?"
     if number in _BUSY:
         return f"{path} is busy: another program has it open"
     if number == errno.EACCES:
         return f"{path}: permission denied; the agent needs the group that owns it, dialout as a rule"
     if number in _GONE:
-        return f"{path} is there, but nothing is behind it; is the relay plugged in?"
+        return f"{path} is there, but nothing is behind it; is {behind} plugged in?"
     if number == errno.ENOTTY:
         return f"{path} is no serial port"
     return f"{path}: {os.strerror(number) if number else error}"
@@ -148,18 +173,17 @@ async def _open(path: str, baud: int) -> serial.Serial:
         raise
 
 
-async def _attach(port: serial.Serial) -> OpenPort:
+async def _hand_over(port: serial.Serial, protocol: asyncio.Protocol) -> asyncio.Transport:
     """Hand an open port to the event loop; raises OSError if it has gone in the meantime."""
-    line = OpenPort()
     try:
         transport, _ = await serial_asyncio_fast.connection_for_serial(
-            asyncio.get_running_loop(), lambda: line, port
+            asyncio.get_running_loop(), lambda: protocol, port
         )
     except OSError:
         port.close()
         raise
-    line.connection_made(transport)  # the library itself does so only later
-    return line
+    handed_over: asyncio.Transport = transport
+    return handed_over
 
 
 def _open_now(path: str, baud: int) -> serial.Serial:
@@ -185,7 +209,7 @@ def _keep_lines_at_close(port: serial.Serial) -> None:
         termios.tcsetattr(port.fileno(), termios.TCSANOW, attributes)
 
 
-async def _connect(url: str) -> OpenPort:
+async def _connect(url: str, protocol: asyncio.Protocol) -> asyncio.Transport:
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -193,6 +217,6 @@ async def _connect(url: str) -> OpenPort:
         port = None
     if parts.scheme != "socket" or not parts.hostname or port is None:
         raise DeviceOffline(f'"{url}" cannot be opened; write socket://host:port')
-    line = OpenPort()
-    await asyncio.get_running_loop().create_connection(lambda: line, parts.hostname, port)
-    return line
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(lambda: protocol, parts.hostname, port)
+    return transport

@@ -41,6 +41,14 @@ Tell = Callable[[Literal["fault", "transition"], int, str], None]
 """Takes the kind of an event, the port that it is about, and the sentence."""
 
 
+StillWanted = Callable[[], None]
+"""Raises when a switch that has waited for the device is not wanted any more."""
+
+
+def _still_wanted() -> None:
+    """Want it for ever."""
+
+
 class RelayWorker:
     """Owns one physical device; all access to it goes through here."""
 
@@ -140,17 +148,22 @@ class RelayWorker:
         async with self._access.turn():
             return await self._access.measure(port)
 
-    async def switch(self, port: int, power: Power, *, by: str) -> Switched:
+    async def switch(
+        self, port: int, power: Power, *, by: str, still_wanted: StillWanted = _still_wanted
+    ) -> Switched:
         """Switch a port on or off, and return what was measured before and after.
 
         The state after may differ from what was asked: the device acknowledged, but its read-back did not
         follow within about a second. Raises DeviceError when the device could not be reached, answered
-        nonsense or refused; the port may have moved all the same unless it refused.
+        nonsense or refused; the port may have moved all the same unless it refused. What ``still_wanted`` raises,
+        asked when nothing is left but to switch, ends it before.
         """
         async with self._switching(port):
-            return await self._drive(port, await self._access.measure(port), power, by)
+            before = await self._access.measure(port)
+            still_wanted()
+            return await self._drive(port, before, power, by)
 
-    async def toggle(self, port: int, *, by: str) -> Switched:
+    async def toggle(self, port: int, *, by: str, still_wanted: StillWanted = _still_wanted) -> Switched:
         """Switch a port to the opposite of the state just read, as an absolute set.
 
         Raises DeviceRefused when that state cannot be read, DeviceError as :meth:`switch` does afterwards.
@@ -165,13 +178,16 @@ class RelayWorker:
                 raise DeviceRefused(
                     f"{self._relay}:{port} cannot be read back, so it can be set but not toggled"
                 )
+            still_wanted()
             return await self._drive(port, before, opposite(before), by)
 
     def can_pulse(self, port: int, seconds: float) -> bool:
         """Return whether the device itself can hold a state of a port for ``seconds``."""
         return port in self._ports and 0 < seconds <= self._access.max_pulse_s
 
-    async def pulse(self, port: int, power: Power, seconds: float, *, by: str) -> Switched:
+    async def pulse(
+        self, port: int, power: Power, seconds: float, *, by: str, still_wanted: StillWanted = _still_wanted
+    ) -> Switched:
         """Let the device hold a state for ``seconds`` and then go to the opposite one by its own clock.
 
         Returns when the begin was measured; the opposite state is from now on the asked one, and whoever
@@ -183,6 +199,7 @@ class RelayWorker:
         async with self._switching(port):
             before = await self._access.measure(port)
             energised = self._ports.energised(port, power)
+            still_wanted()
             with self._minding(port, power):
                 self._ports.pulsing(port, power, seconds)
                 await self._access.connection.once(lambda device: _pulse(device, port, energised, seconds))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import structlog
 
+from boardherd_agent.devices.serial_ports import BY_ID
 from boardherd_agent.watch.boot_patterns import BootReader
 from boardherd_agent.watch.evidence import ConsoleState, Heard
-from boardherd_agent.watch.serial_port import BY_ID, LOCKS, SerialUnavailable, listening
+from boardherd_agent.watch.serial_port import LOCKS, SerialUnavailable, listening
 from boardherd_shared.backoff import delays
 from boardherd_shared.clock import Clock
 

@@ -1,43 +1,25 @@
-"""Serial ports opened to listen: found by name, respected when busy, never written to."""
+"""Serial ports opened to listen: respected when busy, never written to."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import serial
-import serial_asyncio_fast
-
+from boardherd_agent.devices.device import DeviceOffline
+from boardherd_agent.devices.serial_ports import BY_ID, PortBusy, attach, device_path
 from boardherd_agent.watch.texts import brief, error_text
 
-BY_ID = Path("/dev/serial/by-id")
 LOCKS = Path("/var/lock")
 
-_BUSY = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EBUSY}
-_CONNECT_S = 5.0
+_OPEN_S = 5.0
 
 
 class SerialUnavailable(Exception):  # noqa: N818 - a state of the world, not a fault of the program
     """The port cannot be listened to now; the message says why."""
-
-
-def device_path(name: str, by_id: Path = BY_ID) -> str:
-    """Return the device that ``name`` in lab.toml means.
-
-    A path or, on Windows, a port name is taken as it is; anything else is a name below /dev/serial/by-id, of
-    which udev's ending "-port0" may be left out.
-    """
-    if name.startswith("/") or sys.platform == "win32":
-        return name
-    path = by_id / name
-    with_port = by_id / f"{name}-port0"
-    return str(with_port if with_port.exists() and not path.exists() else path)
 
 
 def lock_holder(device: str, locks: Path = LOCKS) -> int | None:
@@ -74,14 +56,12 @@ async def listening(
     ``on_data`` gets the bytes as they come. Raises SerialUnavailable when the port cannot be opened.
     """
     listener = Listener(on_data)
-    if "://" in name:
-        transport = await _connect(name, listener)
-    else:
-        device = device_path(name, by_id)
+    device = device_path(name, by_id)
+    if "://" not in name:
         if holder := lock_holder(device, locks):
             raise SerialUnavailable(f"busy: process {holder} has locked {Path(device).name}")
         listener.device, listener.locks = device, locks
-        transport = await _open(device, baud, listener)
+    transport = await _open(device, baud, listener)
     try:
         yield listener
     finally:
@@ -119,60 +99,18 @@ class Listener(asyncio.Protocol):
                 raise SerialUnavailable(f"busy: left to process {holder}, which locked it")
 
 
-async def _connect(url: str, listener: Listener) -> asyncio.Transport:
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "socket" or not parts.hostname or port is None:
-        raise SerialUnavailable(f'"{url}" cannot be opened; write socket://host:port')
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            transport, _ = await asyncio.get_running_loop().create_connection(
-                lambda: listener, parts.hostname, port
-            )
-    except TimeoutError:
-        raise SerialUnavailable(f"{url}: no answer within {_CONNECT_S:g} s") from None
-    except OSError as error:
-        raise SerialUnavailable(f"{url}: {error_text(error)}") from error
-    return transport
-
-
 async def _open(device: str, baud: int, listener: Listener) -> asyncio.Transport:
-    """Open a device for exclusive use, leaving DTR and RTS as the system's open() leaves them.
-
-    pyserial sets both lines to on, which is what Linux does itself at open(); setting anything else would be
-    an edge that resets some boards.
-    """
+    """Open a port within a few seconds; raises SerialUnavailable."""
     try:
-        transport, _ = await serial_asyncio_fast.create_serial_connection(
-            asyncio.get_running_loop(), lambda: listener, device, baudrate=baud, exclusive=True
-        )
-    except (serial.SerialException, OSError, ValueError) as error:
-        raise SerialUnavailable(_why(device, error)) from error
-    if transport.serial is not None and sys.platform != "win32":
-        _keep_lines_at_close(transport.serial)
-    opened: asyncio.Transport = transport
-    return opened
-
-
-def _why(device: str, error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number == errno.ENOENT:
-        return f"{device} is not there"
-    if number in _BUSY:
-        return f"busy: another program has locked {device}"
-    if number == errno.EACCES:
-        return f"{device}: permission denied; the agent needs the group that owns it, dialout as a rule"
-    return brief(f"{device}: {os.strerror(number) if number else error}")
-
-
-def _keep_lines_at_close(port: serial.Serial) -> None:
-    """Clear HUPCL: otherwise closing drops DTR and the next opening raises it, an edge that resets boards."""
-    import termios
-
-    with contextlib.suppress(termios.error, OSError):
-        attributes = termios.tcgetattr(port.fileno())
-        attributes[2] &= ~termios.HUPCL
-        termios.tcsetattr(port.fileno(), termios.TCSANOW, attributes)
+        async with asyncio.timeout(_OPEN_S):
+            return await attach(device, baud, listener, behind="the adapter")
+    except TimeoutError:
+        raise SerialUnavailable(f"{device}: no answer within {_OPEN_S:g} s") from None
+    except PortBusy as error:
+        raise SerialUnavailable(f"busy: another program has locked {device}") from error
+    except DeviceOffline as error:
+        raise SerialUnavailable(brief(str(error))) from error
+    except UnicodeError as error:
+        raise SerialUnavailable(f"{device}: this is no host name") from error
+    except OSError as error:
+        raise SerialUnavailable(f"{device}: {error_text(error)}") from error

@@ -98,6 +98,18 @@ async def test_what_may_not_run_is_refused_in_words(
     assert lab.relay.transitions == []
 
 
+async def test_a_command_that_waits_for_the_device_past_its_deadline_moves_nothing(lab: Lab) -> None:
+    """CMD-2: the device was busy with something else for longer than the command was good for."""
+    lab.relay.gate = asyncio.Event()
+    lab.submit({"action": "off", "board": "evm-07", "valid_for": "3s"})
+    await lab.until(lambda: len(lab.steps) == 2)
+    lab.clock.advance(4)
+    lab.relay.gate.set()
+    await lab.until(lambda: lab.steps[-1].final)
+    assert lab.steps[-1].state is State.EXPIRED
+    assert lab.relay.transitions == []
+
+
 async def test_an_id_that_meant_something_else_is_refused(lab: Lab) -> None:
     await lab.send({"action": "off", "board": "evm-07", "id": "abc"})
     steps = await lab.send({"action": "on", "board": "evm-07", "id": "abc"})

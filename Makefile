@@ -39,9 +39,11 @@ pytest: ## the tests alone; ARGS="-k spool" picks some
 	$(RUN) pytest -n 4 --dist loadfile $(ARGS) tests/faults
 
 faults: setup-test ## an hour of faults over agent, collector, broker and database, and the ordinary ways beside it
+	PYTHONPATH=tests $(RUN) python -m faults.kills --count 1000
 	PYTHONPATH=tests $(RUN) python -m faults.campaign --minutes 60 --json faults.json $(ARGS)
 
-bench: setup-test ## measure how a backlog of 200 agents drains; prints JSON
+bench: setup-test ## measure how long a command takes, and how a backlog of 200 agents drains; prints JSON
+	PYTHONPATH=tests $(RUN) python -m bench.command
 	PYTHONPATH=tests $(RUN) python -m bench.backlog $(ARGS)
 
 docs: ## make the generated parts of docs/ again

@@ -185,11 +185,21 @@ def _board(context: _Context, id_: str) -> BoardView:
         age_s=age,
         state=record,
         lock=_lock(lock) if lock else None,
-        available=status is BoardStatus.IDLE and lock is None and pc in context.serving,
+        available=(
+            status is BoardStatus.IDLE
+            and lock is None
+            and pc in context.serving
+            and not any(_rests(context, feed.relay) for feed in config.power)
+        ),
         fault=(record.fault if record else None) or None,
         deactivated=marks.deactivated.text if marks.deactivated else None,
         contested_by=tuple(sorted(context.claims.get(id_, ()))),
     )
+
+
+def _rests(context: _Context, relay: str) -> bool:
+    """Tell whether a relay is in maintenance: it would refuse to switch the board."""
+    return context.marks.get(("relay", relay), _UNMARKED).maintenance is not None
 
 
 def _board_status(alive: bool, fault: str | None, marks: Marks, lock: Lock | None) -> BoardStatus:

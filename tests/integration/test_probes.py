@@ -22,7 +22,7 @@ from boardherd_agent.watch.probes.icmp import NOT_PERMITTED, PingProbe
 from boardherd_agent.watch.probes.ssh import SshProbe
 from boardherd_agent.watch.probes.tcp import TcpProbe
 from boardherd_agent.watch.probing import Pace
-from boardherd_agent.watch.serial_port import device_path, lock_holder
+from boardherd_agent.watch.serial_port import lock_holder
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, Verdict
@@ -320,6 +320,7 @@ async def test_a_terminal_server_is_heard(tmp_path: Path) -> None:
         ("socket://127.0.0.1", "write socket://host:port"),
         ("socket://127.0.0.1:x", "write socket://host:port"),
         ("socket://127.0.0.1:closed", "refused"),
+        ("socket://a..b:4000", "a..b:4000: this is no host name"),
     ],
 )
 async def test_a_port_that_cannot_be_opened_is_named_in_words(port: str, says: str, tmp_path: Path) -> None:
@@ -330,13 +331,13 @@ async def test_a_port_that_cannot_be_opened_is_named_in_words(port: str, says: s
     assert says.lower() in (ears.state or "").lower()
 
 
-def test_names_of_serial_ports(tmp_path: Path) -> None:
-    (tmp_path / "usb-FTDI_0A12-if00-port0").touch()
-    (tmp_path / "usb-ACM-if00").touch()
-    assert device_path("/dev/ttyUSB3", tmp_path) == "/dev/ttyUSB3"
-    assert device_path("usb-FTDI_0A12-if00", tmp_path) == str(tmp_path / "usb-FTDI_0A12-if00-port0")
-    assert device_path("usb-ACM-if00", tmp_path) == str(tmp_path / "usb-ACM-if00")
-    assert device_path("usb-gone", tmp_path) == str(tmp_path / "usb-gone")
+async def test_a_listener_that_gives_up_while_the_port_opens_leaves_it_free(
+    board: Board, tmp_path: Path
+) -> None:
+    for pause in (0, 0, 0.0005, 0.001, 0.002, 0.005, 0.1):
+        async with Ears(board.path, tmp_path).listening():
+            await asyncio.sleep(pause)
+        assert lockable(board)
 
 
 # A whole board

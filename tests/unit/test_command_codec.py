@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boardherd_agent.devices.codecs import command as codec
-from boardherd_agent.devices.codecs.json_replies import BadReply
+from boardherd_agent.devices.codecs.replies import BadReply
 
 
 def test_words_in_braces_are_replaced_and_nothing_else() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boardherd_agent.devices.codecs import devantech as codec
+from boardherd_agent.devices.codecs.replies import BadReply
 
 MODELS = st.sampled_from(sorted(codec.MODELS.items()))
 
@@ -108,7 +109,7 @@ def test_any_reply_is_understood_or_called_bad(reply: bytes) -> None:
         codec.parse_volts,
         lambda raw: codec.parse_states(raw, eth008),
     ):
-        with contextlib.suppress(codec.BadReply):
+        with contextlib.suppress(BadReply):
             parse(reply)
 
 
@@ -124,7 +125,7 @@ def test_any_reply_is_understood_or_called_bad(reply: bytes) -> None:
     ],
 )
 def test_nonsense_is_called_bad(parse, reply: bytes) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(codec.BadReply, match="makes no sense"):
+    with pytest.raises(BadReply, match="makes no sense"):
         parse(reply)
 
 

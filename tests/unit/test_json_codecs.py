@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boardherd_agent.devices.codecs import dli, gude, json_replies, netio, shelly, tasmota
-from boardherd_agent.devices.codecs.json_replies import BadReply, Readings, Refusal
+from boardherd_agent.devices.codecs.json_replies import Readings, Refusal
+from boardherd_agent.devices.codecs.replies import BadReply
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), st.lists, max_leaves=3

@@ -295,9 +295,11 @@ class Commander:
 
     async def _make_way(self, command: Command, target: Target, operator: str) -> None:
         """End what is under way on the target's ports, if this command may; else refuse it."""
-        if command.action in _ERRANDS:
+        if command.action in _ERRANDS - {Action.LOCK}:
             return
         for running in {id(r): r for port in target.ports if (r := self._busy.get(port))}.values():
+            if command.action is Action.LOCK and running.life.operator == operator:
+                continue
             if command.action not in _ENDS_OTHERS or running.task is None:
                 raise Refused(
                     Refusal.BUSY,

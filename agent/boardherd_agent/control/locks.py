@@ -62,6 +62,8 @@ class Locks:
         self._file, self._boards, self._admins = file, boards, frozenset(admins)
         self._clock, self._server_offset, self._changed = clock, server_offset, changed
         self._locks: dict[str, Lock] = {}
+        self._one_change = asyncio.Lock()
+        """What is decided on a lock and written down is one."""
         self._unsure = set(boards)
         self._mirror_read = self._complained = False
 
@@ -104,6 +106,10 @@ class Locks:
 
     async def take(self, board: str, operator: str, command: Command) -> Lock:
         """Lock a board, or extend the lock that the operator has; raises Refused or JournalAway."""
+        async with self._one_change:
+            return await self._take(board, operator, command)
+
+    async def _take(self, board: str, operator: str, command: Command) -> Lock:
         seconds = self._duration(board, command)
         self.check(board, operator, command.lock)
         now = self._now()
@@ -132,6 +138,10 @@ class Locks:
 
         With ``force`` and a reason an admin ends whatever there is.
         """
+        async with self._one_change:
+            return await self._release(board, operator, command)
+
+    async def _release(self, board: str, operator: str, command: Command) -> Lock | None:
         if command.force:
             self._check_force(operator, command.reason)
             self._unsure.discard(board)
@@ -171,7 +181,9 @@ class Locks:
             await self._settle()
             for board, lock in list(self._locks.items()):
                 if lock.until <= self._now():
-                    await self._written(self._end(board, lock, "its time was up"))
+                    async with self._one_change:
+                        if self._locks.get(board) == lock:  # not extended meanwhile
+                            await self._written(self._end(board, lock, "its time was up"))
             await asyncio.sleep(_LOOK_S)
 
     async def _written(self, writing: Coroutine[Any, Any, None]) -> bool:

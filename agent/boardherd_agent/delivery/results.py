@@ -52,10 +52,17 @@ class Results:
                 result = self._topics.build(Kind.RESULT, agent=step.agent, id=step.id)
                 reply = self._topics.build(Kind.REPLY, operator=step.operator)
                 try:
-                    await session.publish(result, payload, expiry_s=_EXPIRY_S)
-                    await session.publish(reply, payload, expiry_s=_EXPIRY_S)
-                except TooLarge as error:
-                    log.warning("a result cannot be published", command=step.id, why=str(error))
+                    async with (
+                        asyncio.TaskGroup() as both
+                    ):  # the answers of the broker are waited for together
+                        for topic in (result, reply):
+                            both.create_task(
+                                session.publish(topic, payload, expiry_s=_EXPIRY_S), name=f"publish {topic}"
+                            )
+                except* TooLarge as errors:
+                    log.warning(
+                        "a result cannot be published", command=step.id, why=str(errors.exceptions[0])
+                    )
                 if self._waiting and self._waiting[0] is step:
                     self._waiting.popleft()
             self._empty.set()

@@ -113,8 +113,8 @@ class Uplink:
         self._answers = 0
         self._told: tuple[object, ...] = ()
         self.traffic = Traffic()
-        self.server_offset = 0.0
-        """Seconds by which the collector's clock is ahead of ours, as of its last word."""
+        self._server_boot: float | None = None
+        """When our machine booted by the collector's clock, as of its last word; Unix seconds."""
         self._window = Window(resend_after_s)
         self._sent: set[Key] = set()  # by this process, and not acknowledged: only these may be
         self._session: str | None = None
@@ -328,12 +328,19 @@ class Uplink:
         self._sent.add(envelope.key)
         return envelope
 
+    @property
+    def server_offset(self) -> float:
+        """Seconds by which the collector's clock is ahead of ours, whatever ours was set to since; 0 before it spoke."""
+        if self._server_boot is None:
+            return 0.0
+        return self._server_boot + seconds(self._clock.up() - self._clock.wall())
+
     # What the collector says
 
     def _take(self, news: Ack | Resume | None) -> None:
         if news is None:
             return
-        self.server_offset = news.server_time - seconds(self._clock.wall())
+        self._server_boot = news.server_time - seconds(self._clock.up())
         self._answers += 1
         if news.standing is not None:
             self._on_standing(news.standing)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from boardherd_agent.devices.codecs.json_replies import BadReply, Refusal, shown
+from boardherd_agent.devices.codecs.json_replies import Refusal, shown
+from boardherd_agent.devices.codecs.replies import BadReply
 from boardherd_agent.devices.device import DeviceGarbled, DeviceOffline, DeviceRefused
 from boardherd_agent.devices.extras import needs
 from boardherd_shared.command import Duration

@@ -115,7 +115,7 @@ def lab_head(site: str, pc: str) -> str:
         f"# The simulated rack of the demo. Written anew at each start.\n"
         f"site = {_quoted(site)}\n"
         'defaults.relay = { model_type = "ETH_008_B", rack = "demo", poll = "1s" }\n'
-        'defaults.board = { off_time = "2s", normally = "on" }\n'
+        'defaults.board = { off_time = "2s", min_off = "2s", normally = "on" }\n'
         f'\n[pc.{_quoted(pc)}]\nrack = "demo"\n'
     )
 

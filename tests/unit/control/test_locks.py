@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ async def test_a_fenced_lock_does_not_grow_out_of_an_open_one(lab: Lab) -> None:
     await lock(lab)
     code, text = await refusal(lab, {"action": "lock", "fenced": True}, "ops1")
     assert (code, "without a fence; unlock it first" in text) == (Refusal.LOCKED, True)
+
+
+async def test_a_board_that_somebody_is_switching_is_not_locked_under_his_hands(lab: Lab) -> None:
+    lab.relay.gate = asyncio.Event()
+    lab.submit(b"off", board="evm-07", operator="ops2")
+    await lab.until(lambda: len(lab.steps) == 2)
+    lab.submit(b"lock", board="evm-07")
+    await lab.until(lambda: len(lab.steps) == 3)
+    assert lab.steps[-1].code is Refusal.BUSY
+    lab.relay.gate.set()
+    await lab.until(lambda: lab.steps[-1].state is State.SUCCEEDED)
 
 
 async def test_nobody_else_locks_or_unlocks_it(lab: Lab) -> None:

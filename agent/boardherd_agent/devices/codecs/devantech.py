@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from boardherd_agent.devices.codecs.replies import BadReply
+
 MAX_PULSE_S = 25.5
 """The longest pulse that fits the time byte, 255 tenths of a second."""
 
@@ -26,10 +28,6 @@ NO_PASSWORD = 255
 """What :func:`parse_unlocked_for` returns when the module asks for no password."""
 
 _ENERGISE, _RELEASE, _UNLOCK = 0x20, 0x21, 0x79
-
-
-class BadReply(ValueError):  # noqa: N818 - it is the device's fault
-    """A reply that the protocol does not know; the message shows its bytes."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def model_of(module_id: int, port_count: int) -> Model:
 def parse_info(reply: bytes) -> Info:
     """Return module id, hardware and firmware version; raises BadReply."""
     if len(reply) != INFO_LENGTH:
-        raise _bad(reply)
+        raise BadReply(reply)
     return Info(*reply)
 
 
@@ -113,7 +111,7 @@ def pulse_tenths(seconds: float) -> int:
 def parse_ack(reply: bytes) -> bool:
     """Return True if a set command was carried out, False if it was refused; raises BadReply."""
     if reply not in {b"\x00", b"\x01"}:
-        raise _bad(reply)
+        raise BadReply(reply)
     return reply == b"\x00"
 
 
@@ -123,7 +121,7 @@ def parse_states(reply: bytes, model: Model) -> dict[int, bool]:
     The least significant bit of the first byte is output 1. Bits of outputs that do not exist are ignored.
     """
     if len(reply) != model.mask_bytes:
-        raise _bad(reply)
+        raise BadReply(reply)
     mask = int.from_bytes(reply, "little")
     return {output: bool(mask >> (output - 1) & 1) for output in model.outputs}
 
@@ -138,30 +136,26 @@ def unlock(password: str) -> bytes:
 def parse_unlock(reply: bytes) -> bool:
     """Return True if the password was right; here 1 is good and 2 is bad. Raises BadReply."""
     if reply not in {b"\x01", b"\x02"}:
-        raise _bad(reply)
+        raise BadReply(reply)
     return reply == b"\x01"
 
 
 def parse_unlocked_for(reply: bytes) -> int:
     """Return the seconds (0 to 30) that the connection stays unlocked, or NO_PASSWORD; raises BadReply."""
     if len(reply) != ACK_LENGTH or 30 < reply[0] < NO_PASSWORD:
-        raise _bad(reply)
+        raise BadReply(reply)
     return reply[0]
 
 
 def parse_mac(reply: bytes) -> str:
     """Return the hardware address as ``00:04:A3:12:34:56``; raises BadReply."""
     if len(reply) != MAC_LENGTH:
-        raise _bad(reply)
+        raise BadReply(reply)
     return reply.hex(":").upper()
 
 
 def parse_volts(reply: bytes) -> float:
     """Return the supply voltage, in volts; raises BadReply."""
     if len(reply) != VOLTS_LENGTH:
-        raise _bad(reply)
+        raise BadReply(reply)
     return reply[0] / 10
-
-
-def _bad(reply: bytes) -> BadReply:
-    return BadReply(f"the reply {reply.hex(' ') or '(nothing)'} makes no sense")

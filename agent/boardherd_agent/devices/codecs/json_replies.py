@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from boardherd_agent.devices.codecs.replies import BadReply
+
 _SHOWN_CHARACTERS, _SHOWN_BYTES = 120, 16
-
-
-class BadReply(ValueError):  # noqa: N818 - it is the device's fault
-    """A reply that the protocol does not know; the message shows it."""
 
 
 class Refusal(Exception):  # noqa: N818 - the device's answer, not an error of the program
@@ -42,7 +40,7 @@ def shown(body: bytes) -> str:
 
 def bad(body: bytes) -> BadReply:
     """Return the error for a reply that makes no sense."""
-    return BadReply(f"the reply {shown(body)} makes no sense")
+    return BadReply(body, shown(body))
 
 
 def parse_json(body: bytes) -> Any:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from boardherd_agent.devices import programs
 from boardherd_agent.devices.codecs import command as codec
-from boardherd_agent.devices.codecs.json_replies import BadReply
+from boardherd_agent.devices.codecs.replies import BadReply
 from boardherd_agent.devices.device import (
     About,
     DeviceError,

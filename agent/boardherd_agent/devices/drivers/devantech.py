@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from boardherd_agent.devices.codecs import devantech as codec
+from boardherd_agent.devices.codecs.replies import BadReply
 from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
 from boardherd_agent.devices.drivers._connected import ConnectedRelay
 from boardherd_agent.devices.transports import TcpTransport
@@ -125,5 +126,5 @@ class Driver(ConnectedRelay):
         reply = await self._transport.exchange(request, length, self._options.reply_timeout)
         try:
             return parse(reply)
-        except codec.BadReply as error:
+        except BadReply as error:
             raise DeviceGarbled(f"{self._config.address}: {error}") from error

@@ -16,7 +16,8 @@ from typing import Annotated, Protocol, TypeVar
 from pydantic import BeforeValidator, Field
 
 from boardherd_agent.devices.codecs import tasmota as codec
-from boardherd_agent.devices.codecs.json_replies import BadReply, Readings, Refusal, bad
+from boardherd_agent.devices.codecs.json_replies import Readings, Refusal, bad
+from boardherd_agent.devices.codecs.replies import BadReply
 from boardherd_agent.devices.device import About, DeviceGarbled, DeviceRefused, Identity
 from boardherd_agent.devices.drivers._connected import ConnectedRelay
 from boardherd_agent.devices.http import EXTRA, HttpOptions, HttpTransport

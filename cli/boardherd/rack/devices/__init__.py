@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from boardherd.rack.devices.device import SimulatedDevice
 
-_COMMON = {"contacts", "device", "http_device", "http_login", "serial_device"}
+_COMMON = {"contacts", "device", "http_device", "http_login", "plugged_device", "serial_device", "tcp_device"}
 
 
 class SimulatorModule(Protocol):

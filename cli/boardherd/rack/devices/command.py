@@ -7,17 +7,13 @@ The program is a real one, made when the device comes alive. It takes ``--at HOS
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from boardherd.rack.devices.contacts import Contacts
-from boardherd.rack.devices.device import SimulatedDevice
+from boardherd.rack.devices.tcp_device import Connection, TcpDevice
 
 Reading = Literal["all", "each", "exit", "no"]
 
@@ -46,7 +42,7 @@ exit "$code"
 """
 
 
-class CommandDevice(SimulatedDevice):
+class CommandDevice(TcpDevice[str]):
     """One device behind one TCP port, and its program, alive inside ``async with``."""
 
     def __init__(
@@ -74,36 +70,22 @@ class CommandDevice(SimulatedDevice):
             process_delay: seconds between the arrival of a request and acting on it.
             on_change: called with port, energised and monotonic time at each change of an output.
         """
-        super().__init__(Contacts(range(1, outlets + 1), on_change=on_change))
+        contacts = Contacts(range(1, outlets + 1), on_change=on_change)
+        super().__init__(contacts, host=host, port=port, process_delay=process_delay)
         self.reads, self.program = reads, program
-        self.host, self.port, self.process_delay = host, port, process_delay
         self.directory = Path(directory or ".")
         """Where the program is, as soon as the device is alive."""
         self.requests: deque[str] = deque(maxlen=1000)
         """What the program asked last."""
-        self._own_directory = directory is None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._server: asyncio.Server | None = None
-        self._users: dict[asyncio.Task[None], asyncio.StreamReader] = {}
-        self._hung = False
+        self._needs_directory = directory is None
 
-    async def __aenter__(self) -> Self:
-        if self._own_directory:
-            self._temporary = tempfile.TemporaryDirectory(prefix="boardherd-command-")
-            self.directory = Path(self._temporary.name)
+    def prepare(self) -> None:
+        """Write the program."""
+        if self._needs_directory:
+            self.directory = self.own_directory("command")
         program = self.directory / self.program
         program.write_text(_PROGRAM, encoding="utf-8")
         program.chmod(0o755)
-        await self._plug()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._unplug()
-        await self.contacts.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
 
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this device."""
@@ -123,75 +105,24 @@ class CommandDevice(SimulatedDevice):
         """Return the variable that makes the agent find the program."""
         return {"BOARDHERD_COMMANDS": str(self.directory)}
 
-    @property
-    def connections(self) -> int:
-        """How many runs of the program are connected now; one that was killed is not."""
-        return sum(not reader.at_eof() for reader in self._users.values())
+    def cut(self, unread: bytearray) -> str | None:
+        """Take out the next line."""
+        line, end, rest = unread.partition(b"\n")
+        if not end:
+            return None
+        unread[:] = rest
+        return line.decode("utf-8", "replace").strip()
 
-    async def hang(self) -> None:
-        """Accept connections, and neither act nor answer until :meth:`heal`."""
-        self._hung = True
-
-    async def dead(self) -> None:
-        """Be out of the program's reach until :meth:`heal`; the outputs stay as they are."""
-        await self._unplug()
-
-    async def reboot(self, *, seconds: float = 0.5) -> None:
-        """Lose all connections and the outputs, and return when it is back."""
-        await self._unplug()
-        self.contacts.drop()
-        await asyncio.sleep(seconds)
-        await self.heal()
-
-    async def heal(self) -> None:
-        """End every fault; what came during a hang stays lost."""
-        self._hung = self.answer_fail = False
-        self.delay, self.garble = 0.0, None
-        if self._server is None:
-            await self._plug()
-
-    async def _plug(self) -> None:
-        self._server = await asyncio.start_server(self._serve, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _unplug(self) -> None:
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        for user in self._users:
-            user.cancel()
-        await asyncio.gather(*self._users, return_exceptions=True)
-        await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        user = asyncio.current_task()
-        assert user is not None
-        user.set_name(f"program at :{self.port}")
-        self._users[user] = reader
-        self.connections_max = max(self.connections_max, self.connections)
-        try:
-            await self._talk(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # unplugged, or the program was killed; asyncio.streams would log a cancelled task
-        finally:
-            if self._server is None:
-                writer.transport.abort()
-            writer.close()
-            del self._users[user]
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = (await reader.readline()).decode("utf-8", "replace").strip()
+    def received(self, connection: Connection, request: str) -> None:
+        """Queue a request; lost if the device hangs, and the program waits until it gives up."""
         self.requests.append(request)
-        await asyncio.sleep(self.process_delay + self.delay)
-        if self._hung:
-            await reader.read()  # until the program gives up
-        if reader.at_eof():
-            return
+        super().received(connection, request)
+
+    def serve(self, connection: Connection, request: str) -> None:
+        """Act on a request, answer it and close the connection."""
         code, text = self._act(request.split(" "))
-        writer.write(f"{code} ".encode() + text)
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
+        connection.send(f"{code} ".encode() + text)
+        connection.close()
 
     def _act(self, words: list[str]) -> tuple[int, bytes]:
         """Carry out a request; return the program's exit status and what it says."""

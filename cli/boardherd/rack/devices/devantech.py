@@ -10,19 +10,16 @@ module's own clock and end in the opposite state. Outputs are off after a reboot
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from boardherd.rack.devices.contacts import Contacts
-from boardherd.rack.devices.device import SimulatedDevice
+from boardherd.rack.devices.tcp_device import Connection, TcpDevice
 
 SERVED_CONNECTIONS = 5
 """Connections that get answers; further ones are accepted and stay mute."""
@@ -34,8 +31,6 @@ PULSE_UNIT_S = 0.1
 """The unit of the time byte of a set command."""
 
 _OK, _FAIL = b"\x00", b"\x01"
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER for zero seconds: closing then sends RST instead of FIN."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ def _model(module_id: int, outputs: int | None) -> Model:
     return Model(f"module id {module_id}", tuple(range(1, count + 1)), (count + 7) // 8)
 
 
-class DevantechModule(SimulatedDevice):
+class DevantechModule(TcpDevice[bytes]):
     """One module on one TCP port, alive inside ``async with``."""
 
     def __init__(
@@ -119,34 +114,15 @@ class DevantechModule(SimulatedDevice):
             sleep: how the module waits for the end of a pulse.
         """
         self.model = _model(module_id, outputs)
-        super().__init__(Contacts(self.model.outputs, on_change=on_change, clock=clock, sleep=sleep))
-        self.host, self.port = host, port
+        contacts = Contacts(self.model.outputs, on_change=on_change, clock=clock, sleep=sleep)
+        super().__init__(contacts, host=host, port=port, process_delay=process_delay)
         self.module_id, self.hardware, self.firmware = module_id, hardware, firmware
         self.mac, self.password, self.volts = mac, password, volts
-        self.process_delay = process_delay
         self.inputs = 0
         self.commands: deque[bytes] = deque(maxlen=1000)
         """What arrived last, one entry for each received chunk, unanswered ones included."""
         self.clock = clock
-        self._connections: list[_Connection] = []
-        self._inbox: asyncio.Queue[tuple[_Connection, bytes]] = asyncio.Queue()
-        self._server: asyncio.Server | None = None
-        self._firmware_task: asyncio.Task[None] | None = None
-        self._hung = False
-
-    async def __aenter__(self) -> Self:
-        await self._listen()
-        self._firmware_task = asyncio.create_task(self._run(), name=f"devantech module :{self.port}")
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if self._firmware_task is not None:
-            self._firmware_task.cancel()
-            await asyncio.gather(self._firmware_task, return_exceptions=True)
-        await self.contacts.close()
-        await self._unplug()
+        self._unlocked_until: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this module."""
@@ -154,78 +130,29 @@ class DevantechModule(SimulatedDevice):
         keys["port_count"] = max(self.outputs)
         return keys | ({"password": self.password} if self.password else {})
 
-    @property
-    def connections(self) -> int:
-        """How many connections are open now, mute ones included."""
-        return len(self._connections)
-
-    async def hang(self) -> None:
-        """Keep every connection, accept new ones, and neither act nor answer until :meth:`heal`."""
-        self._hung = True
-
-    async def dead(self) -> None:
-        """Reset all connections and refuse new ones until :meth:`heal`; the outputs stay as they are."""
-        await self._unplug()
-
     async def reboot(self, *, latched: bool = False, seconds: float = 0.2) -> None:
         """Reset all connections, drop the outputs unless ``latched``, and return when it is back."""
-        await self._unplug()
-        if latched:
-            self.contacts.end_pulses()
-        else:
-            self.contacts.drop()
-        await asyncio.sleep(seconds)
-        await self.heal()
+        self.keeps_outputs = latched
+        await super().reboot(seconds=seconds)
 
-    async def heal(self) -> None:
-        """End every fault; commands that came during a hang stay lost."""
-        self._hung = self.answer_fail = False
-        self.delay, self.garble = 0.0, None
-        if self._server is None:
-            await self._listen()
+    def cut(self, unread: bytearray) -> bytes | None:
+        """Take all that has arrived together for one command."""
+        chunk = bytes(unread)
+        unread.clear()
+        return chunk or None
 
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+    def received(self, connection: Connection, request: bytes) -> None:
+        """Queue what arrived; lost if the connection is mute or the module hangs."""
+        self.commands.append(request)
+        if connection in self._connections[:SERVED_CONNECTIONS]:
+            super().received(connection, request)
 
-    async def _unplug(self) -> None:
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        for connection in self._connections:
-            connection.reset()
-        await server.wait_closed()
+    def serve(self, connection: Connection, request: bytes) -> None:
+        """Carry out the first command in what arrived, and acknowledge it."""
+        if answer := self._execute(connection, request):
+            connection.send(answer if self.garble is None else self.garble)
 
-    def opened(self, connection: _Connection) -> None:
-        """Take a new connection in; called by the connection itself."""
-        self._connections.append(connection)
-        self.connections_max = max(self.connections_max, len(self._connections))
-
-    def closed(self, connection: _Connection) -> None:
-        """Free the place of a connection whose peer has gone; called by the connection itself."""
-        if connection in self._connections:
-            self._connections.remove(connection)
-
-    def received(self, connection: _Connection, chunk: bytes) -> None:
-        """Queue what arrived for the firmware; lost if the connection is mute or the module hangs."""
-        self.commands.append(chunk)
-        if not self._hung and connection in self._connections[:SERVED_CONNECTIONS]:
-            self._inbox.put_nowait((connection, chunk))
-
-    async def _run(self) -> None:
-        """Work off one command after the other, as the module's single processor does."""
-        while True:
-            connection, chunk = await self._inbox.get()
-            await asyncio.sleep(self.process_delay + self.delay)
-            if self._hung or connection not in self._connections:
-                continue
-            answer = self._execute(connection, chunk)
-            if answer:
-                connection.send(answer if self.garble is None else self.garble)
-
-    def _execute(self, connection: _Connection, chunk: bytes) -> bytes:
+    def _execute(self, connection: Connection, chunk: bytes) -> bytes:
         """Carry out the first command in ``chunk`` and return the answer, empty for none."""
         match chunk[0]:
             case 0x20 | 0x21 | 0x23:
@@ -255,7 +182,7 @@ class DevantechModule(SimulatedDevice):
             case _:
                 return b""
 
-    def _set(self, connection: _Connection, chunk: bytes) -> bytes:
+    def _set(self, connection: Connection, chunk: bytes) -> bytes:
         """Set one output, with an optional pulse, or all; a command cut short gets no answer."""
         arguments = chunk[1 : 1 + self.model.mask_bytes] if chunk[0] == 0x23 else chunk[1:3]
         if len(arguments) < (self.model.mask_bytes if chunk[0] == 0x23 else 2):
@@ -288,68 +215,32 @@ class DevantechModule(SimulatedDevice):
         ):
             self.contacts.set(port, verb == ":DOA", hold=pulse * PULSE_UNIT_S)
 
-    def _password(self, connection: _Connection, chunk: bytes) -> bytes:
+    def _password(self, connection: Connection, chunk: bytes) -> bytes:
         """Log in (1 is right and 2 wrong, unlike everywhere else), say how long that holds, or log out."""
         if chunk[0] == 0x7B:
-            connection.unlocked_until = -math.inf
+            self._unlocked_until.pop(connection, None)
             return _OK
         if chunk[0] == 0x79:
             if self.password is not None and chunk[1:] != self.password.encode("ascii"):
                 return b"\x02"
-            connection.unlocked_until = self.clock() + UNLOCK_S
+            self._unlocked_until[connection] = self.clock() + UNLOCK_S
             return b"\x01"
         if self.password is None:
             return b"\xff"
-        left = connection.unlocked_until - self.clock()
+        left = self._unlocked(connection) - self.clock()
         return bytes([math.ceil(left)]) if self._authorised(connection) else b"\x00"
 
-    def _authorised(self, connection: _Connection) -> bool:
+    def _authorised(self, connection: Connection) -> bool:
         if self.password is None:
             return True
-        if connection.unlocked_until <= self.clock():
+        if self._unlocked(connection) <= self.clock():
             return False
-        connection.unlocked_until = self.clock() + UNLOCK_S
+        self._unlocked_until[connection] = self.clock() + UNLOCK_S
         return True
 
-
-class _Connection(asyncio.Protocol):
-    """One TCP connection: hands chunks to the module exactly as they arrive."""
-
-    def __init__(self, module: DevantechModule) -> None:
-        self._module = module
-        self._transport: asyncio.Transport | None = None
-        self.unlocked_until = -math.inf
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the new connection."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._module.opened(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on what one segment brought."""
-        self._module.received(self, data)
-
-    def eof_received(self) -> None:
-        """Give up the place at once: the peer has closed, its commands are lost."""
-        self._module.closed(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give up the place after a reset."""
-        del exc
-        self._module.closed(self)
-
-    def send(self, answer: bytes) -> None:
-        """Send an answer."""
-        assert self._transport is not None
-        self._transport.write(answer)
-
-    def reset(self) -> None:
-        """End the connection with RST."""
-        assert self._transport is not None
-        with contextlib.suppress(OSError):
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+    def _unlocked(self, connection: Connection) -> float:
+        """Return until when a connection may change something."""
+        return self._unlocked_until.get(connection, -math.inf)
 
 
 simulate = DevantechModule

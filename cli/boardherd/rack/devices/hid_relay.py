@@ -7,20 +7,18 @@ otherwise calls hidapi. A request is one letter: ``I`` for the product string, `
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from boardherd.rack.devices.contacts import Contacts
-from boardherd.rack.devices.device import SimulatedDevice
+from boardherd.rack.devices.tcp_device import Connection, TcpDevice
 
 _REPORT_LENGTH = 9
 _ENERGISE, _RELEASE, _ENERGISE_ALL, _RELEASE_ALL = 0xFF, 0xFD, 0xFE, 0xFC
 
 
-class HidRelayBoard(SimulatedDevice):
+class HidRelayBoard(TcpDevice[bytes]):
     """One board behind one TCP port, alive inside ``async with``."""
 
     def __init__(
@@ -45,95 +43,38 @@ class HidRelayBoard(SimulatedDevice):
             process_delay: seconds between the arrival of a request and acting on it.
             on_change: called with port, energised and monotonic time at each change of a relay.
         """
-        super().__init__(Contacts(range(1, relays + 1), on_change=on_change))
+        contacts = Contacts(range(1, relays + 1), on_change=on_change)
+        super().__init__(contacts, host=host, port=port, process_delay=process_delay)
         self.relays, self.serial, self.id_first = relays, serial, id_first
-        self.host, self.port, self.process_delay = host, port, process_delay
         self.commands: deque[bytes] = deque(maxlen=1000)
         """The reports that were set last."""
-        self._server: asyncio.Server | None = None
-        self._users: set[asyncio.Task[None]] = set()
-        self._hung = False
-
-    async def __aenter__(self) -> Self:
-        await self._plug()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._unplug()
-        await self.contacts.close()
 
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this board."""
         return {"kind": "hid_relay", "serial": self.serial, "simulator": f"{self.host}:{self.port}"}
 
-    @property
-    def connections(self) -> int:
-        """How many programs have the board open now."""
-        return len(self._users)
+    def cut(self, unread: bytearray) -> bytes | None:
+        """Take out the next letter, with the report if one follows."""
+        length = 1 + _REPORT_LENGTH if unread[:1] == b"S" else 1
+        if len(unread) < length:
+            return None
+        request = bytes(unread[:length])
+        del unread[:length]
+        return request
 
-    async def hang(self) -> None:
-        """Keep everything open, and neither act nor answer until :meth:`heal`."""
-        self._hung = True
+    def received(self, connection: Connection, request: bytes) -> None:
+        """Queue a request; the host has known the product string since the board was plugged in."""
+        if request == b"I":
+            self.serve(connection, request)
+        else:
+            super().received(connection, request)
 
-    async def dead(self) -> None:
-        """Be unplugged until :meth:`heal`; the contacts stay as they are."""
-        await self._unplug()
-
-    async def reboot(self, *, seconds: float = 0.2) -> None:
-        """Be unplugged and plugged in again, which drops the contacts."""
-        await self._unplug()
-        self.contacts.drop()
-        await asyncio.sleep(seconds)
-        await self.heal()
-
-    async def heal(self) -> None:
-        """End every fault; what came during a hang stays lost."""
-        self._hung = self.answer_fail = False
-        self.delay, self.garble = 0.0, None
-        if self._server is None:
-            await self._plug()
-
-    async def _plug(self) -> None:
-        self._server = await asyncio.start_server(self._serve, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _unplug(self) -> None:
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        for user in self._users:
-            user.cancel()
-        await asyncio.gather(*self._users, return_exceptions=True)
-        await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        user = asyncio.current_task()
-        assert user is not None
-        user.set_name(f"user of the HID relay :{self.port}")
-        self._users.add(user)
-        self.connections_max = max(self.connections_max, len(self._users))
-        try:
-            while letter := await reader.read(1):
-                report = await reader.readexactly(_REPORT_LENGTH) if letter == b"S" else b""
-                await self._answer(writer, letter, report)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # unplugged, or the program has ended; asyncio.streams would log a cancelled task
-        finally:
-            writer.transport.abort()
-            self._users.discard(user)
-
-    async def _answer(self, writer: asyncio.StreamWriter, letter: bytes, report: bytes) -> None:
-        if letter != b"I":  # the host knows the product string since the board was plugged in
-            await asyncio.sleep(self.process_delay + self.delay)
-            if self._hung or writer.is_closing():
-                return
-        answer = self._act(letter, report)
-        if self.garble is not None and letter == b"G":
+    def serve(self, connection: Connection, request: bytes) -> None:
+        """Act on a request and answer it."""
+        answer = self._act(request[:1], request[1:])
+        if self.garble is not None and request == b"G":
             answer = self.garble
-        writer.write(bytes([len(answer)]) + answer)
+        connection.send(bytes([len(answer)]) + answer)
 
     def _act(self, letter: bytes, report: bytes) -> bytes:
         match letter:

@@ -13,9 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
@@ -37,7 +35,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from boardherd.rack.devices.contacts import Contacts
-from boardherd.rack.devices.device import SimulatedDevice
+from boardherd.rack.devices.plugged_device import PluggedDevice
 from boardherd.rack.serial_line import SerialLine
 
 Over = Literal["tcp", "rtu", "serial"]
@@ -50,7 +48,7 @@ _ALL = 0x00FF
 """The address of Waveshare's pseudo-coil for all relays."""
 
 
-class ModbusBoard(SimulatedDevice):
+class ModbusBoard(PluggedDevice):
     """One board, alive inside ``async with``."""
 
     def __init__(
@@ -89,38 +87,27 @@ class ModbusBoard(SimulatedDevice):
             on_change: called with port, energised and monotonic time at each change of a relay.
             sleep: how the board waits for the end of a flash.
         """
-        super().__init__(Contacts(range(1, relays + 1), on_change=on_change, sleep=sleep))
+        contacts = Contacts(range(1, relays + 1), on_change=on_change, sleep=sleep)
+        super().__init__(contacts, process_delay=process_delay)
         self.over, self.unit, self.outputs_are, self.first = over, unit, outputs, first
         self.on = on if on is not None else _COIL_ON if outputs == "coils" else 1
         self.off, self.waveshare = off, waveshare
-        self.host, self.port, self.process_delay = host, port, process_delay
+        self.host, self.port = host, port
         self.path = Path(path or "modbus")
         """Where its serial port is, as soon as it is alive."""
         self.frames: deque[bytes] = deque(maxlen=1000)
         """What arrived last, byte for byte."""
-        self._own_directory: TemporaryDirectory[str] | None = None
         self._needs_directory = path is None and over == "serial"
         self._server: ModbusTcpServer | None = None
         self._line: _Cable | None = None
         self._connected = 0
         self._processor = asyncio.Lock()
         self._at_work: set[asyncio.Task[Any]] = set()
-        self._hung = False
 
-    async def __aenter__(self) -> Self:
+    def prepare(self) -> None:
+        """Make a place for the serial port."""
         if self._needs_directory:
-            self._own_directory = TemporaryDirectory(prefix="boardherd-modbus-")
-            self.path = Path(self._own_directory.name, "modbus")
-        await self._plug()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._unplug()
-        await self.contacts.close()
-        if self._own_directory is not None:
-            self._own_directory.cleanup()
+            self.path = self.own_directory("modbus") / "modbus"
 
     @property
     def connections(self) -> int:
@@ -135,28 +122,6 @@ class ModbusBoard(SimulatedDevice):
         what = {"outputs": self.outputs_are, "first": self.first, "on": self.on, "off": self.off}
         size = {"unit": self.unit, "port_count": len(self.outputs)}
         return {"kind": "modbus"} | where | size | what | {"flash": self.waveshare}
-
-    async def hang(self) -> None:
-        """Keep every connection, accept new ones, and neither act nor answer until :meth:`heal`."""
-        self._hung = True
-
-    async def dead(self) -> None:
-        """Be without a server or a serial port until :meth:`heal`; the contacts stay as they are."""
-        await self._unplug()
-
-    async def reboot(self, *, seconds: float = 0.2) -> None:
-        """Lose all connections and release the relays; return when it is back."""
-        await self._unplug()
-        self.contacts.drop()
-        await asyncio.sleep(seconds)
-        await self.heal()
-
-    async def heal(self) -> None:
-        """End every fault; what came during a hang stays lost."""
-        self._hung = self.answer_fail = False
-        self.delay, self.garble = 0.0, None
-        if self._server is None:
-            await self._plug()
 
     async def answer(self, request: ModbusPDU) -> ModbusPDU:
         """Act on a request and return the answer; called by the server, which sends it."""
@@ -221,7 +186,8 @@ class ModbusBoard(SimulatedDevice):
         for port in self.outputs:
             self.contacts.set(port, energised)
 
-    async def _plug(self) -> None:
+    async def plug_in(self) -> None:
+        """Start the server."""
         unused = SimData(0, values=0, datatype=DataType.REGISTERS)  # what there is, the contacts know
         self._server = ModbusTcpServer(
             SimDevice(self.unit, simdata=[unused]),
@@ -241,7 +207,8 @@ class ModbusBoard(SimulatedDevice):
         assert isinstance(listening, asyncio.Server)
         self.port = listening.sockets[0].getsockname()[1]
 
-    async def _unplug(self) -> None:
+    async def unplug(self) -> None:
+        """Take the serial port away, stop the server, and lose what is being worked on."""
         if self._line is not None:
             self._line.unplug()
             self._line = None

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pysnmp.carrier.asyncio.dgram import udp  # type: ignore[import-untyped]  # the library has no types
 from pysnmp.entity import config, engine  # type: ignore[import-untyped]
@@ -22,7 +21,7 @@ from pysnmp.smi.instrum import AbstractMibInstrumController  # type: ignore[impo
 
 from boardherd.rack.devices._snmp_makes import MAKES
 from boardherd.rack.devices.contacts import Contacts
-from boardherd.rack.devices.device import SimulatedDevice
+from boardherd.rack.devices.plugged_device import PluggedDevice
 
 Oid = tuple[int, ...]
 
@@ -33,8 +32,10 @@ _NOTHING: Oid = (0, 0)
 """Where no object is; pysnmp lets everything pass where a view is empty."""
 
 
-class SnmpStrip(SimulatedDevice):
-    """One strip on one UDP port, alive inside ``async with``."""
+class SnmpStrip(PluggedDevice):
+    """One strip on one UDP port, alive inside ``async with``; only its network card ever restarts."""
+
+    keeps_outputs = True
 
     def __init__(
         self,
@@ -76,14 +77,14 @@ class SnmpStrip(SimulatedDevice):
             process_delay: seconds between the arrival of a request and acting on it.
             on_change: called with port, energised and monotonic time at each change of an outlet.
         """
-        super().__init__(Contacts(range(1, outlets + 1), on_change=on_change))
+        super().__init__(Contacts(range(1, outlets + 1), on_change=on_change), process_delay=process_delay)
         if profile not in MAKES:
             raise ValueError(f'no "{profile}" can be simulated; known profiles are {", ".join(MAKES)}')
         self.profile, self.make = profile, MAKES[profile]
         self.version, self.community, self.write_community = version, community, write_community
         self.user, self.auth_password, self.privacy_password = user, auth_password, privacy_password
         self.module, self.watts, self.mac, self.late = module, watts, mac, late
-        self.host, self.port, self.process_delay = host, port, process_delay
+        self.host, self.port = host, port
         self.writes: list[tuple[str, int]] = []
         """Which objects were set to what, oldest first; refused ones are not listed."""
         self._inbox: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
@@ -91,23 +92,6 @@ class SnmpStrip(SimulatedDevice):
         self._engine: Any = None
         self._socket: Any = None
         self._boots = 0
-        self._firmware: asyncio.Task[None] | None = None
-        self._hung = False
-
-    async def __aenter__(self) -> Self:
-        await self._start()
-        self._firmware = asyncio.create_task(self._run(), name=f"snmp strip :{self.port}")
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if self._firmware is not None:
-            self._firmware.cancel()
-            await asyncio.gather(self._firmware, return_exceptions=True)
-        self._forget_commands()
-        await self._stop()
-        await self.contacts.close()
 
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this strip."""
@@ -119,25 +103,9 @@ class SnmpStrip(SimulatedDevice):
         where = {"address": self.host, "tcp_port": self.port, "port_count": len(self.outputs)}
         return {"kind": "snmp", "profile": self.profile, "version": self.version} | where | login
 
-    async def hang(self) -> None:
-        """Take what comes, and neither act nor answer until :meth:`heal`."""
-        self._hung = True
-
     async def dead(self) -> None:
         """Be unplugged from the network until :meth:`heal`: over UDP that looks like :meth:`hang`."""
-        self._hung = True
-
-    async def reboot(self, *, seconds: float = 0.1) -> None:
-        """Restart the network card; the outlets keep their state, as relays of such strips do."""
-        await self._stop()
-        await asyncio.sleep(seconds)
-        await self._start()
-        await self.heal()
-
-    async def heal(self) -> None:
-        """End every fault; what came during a hang stays lost."""
-        self._hung = self.answer_fail = False
-        self.delay, self.garble = 0.0, None
+        await self.hang()
 
     def objects(self) -> dict[Oid, Any]:
         """Return everything that can be read just now, in the order of the OIDs."""
@@ -201,12 +169,13 @@ class SnmpStrip(SimulatedDevice):
         del self._going[port]
         self.contacts.set(port, energised)
 
-    def _forget_commands(self) -> None:
+    async def stop(self) -> None:
+        """Let no outlet follow any more."""
         for _, timer in self._going.values():
             timer.cancel()
         self._going.clear()
 
-    async def _start(self) -> None:
+    async def plug_in(self) -> None:
         """Listen, with one more boot on the counter, which version 3 needs to tell old messages from new."""
         self._boots += 1
         self._engine = _engine(self._boots)
@@ -232,7 +201,8 @@ class SnmpStrip(SimulatedDevice):
         await self._socket.ready()
         self.port = self._socket.transport.get_extra_info("sockname")[1]
 
-    async def _stop(self) -> None:
+    async def unplug(self) -> None:
+        """Close the socket, and lose what has not been worked on."""
         ticking = self._engine.transport_dispatcher.loopingcall
         self._engine.close_dispatcher()
         await asyncio.wait([ticking])
@@ -245,7 +215,7 @@ class SnmpStrip(SimulatedDevice):
         if not self._hung:
             self._inbox.put_nowait((datagram, address))
 
-    async def _run(self) -> None:
+    async def work(self) -> None:
         """Work off one request after the other."""
         while True:
             datagram, address = await self._inbox.get()

@@ -330,7 +330,7 @@ class Uplink:
 
     @property
     def server_offset(self) -> float:
-        """Seconds by which the collector's clock is ahead of ours, whatever ours was set to since; 0 before it spoke."""
+        """Seconds by which the collector's clock is ahead of ours, whatever ours was set to since; 0 at first."""
         if self._server_boot is None:
             return 0.0
         return self._server_boot + seconds(self._clock.up() - self._clock.wall())

@@ -12,6 +12,7 @@ import pytest
 
 from boardherd.__main__ import cli
 from boardherd_shared import topics
+from boardherd_shared.collector_command import CollectorCommand
 from boardherd_shared.command import parse_command
 from boardherd_shared.inventory import Inventory
 
@@ -65,6 +66,9 @@ def test_published_commands_are_understood(words: list[str]) -> None:
     topic, payload = words[words.index("-t") + 1], words[words.index("-m") + 1]
     address = topics.parse(topic)
     assert address
+    if address.kind is topics.Kind.COLLECTOR_COMMAND:
+        CollectorCommand.model_validate_json(payload)
+        return
     assert address.kind in {topics.Kind.BOARD_COMMAND, topics.Kind.COMMAND}
     parse_command(payload.encode())
 

@@ -7,12 +7,13 @@ One file for the whole lab, the same on every PC and on the collector; each agen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from boardherd_shared.claims import double_claims, wires
 from boardherd_shared.ids import RESERVED_AGENT_IDS, is_slug
 from boardherd_shared.lab import (
     DEFAULT_DRIVER,
@@ -121,7 +122,7 @@ def _faults(lab: Lab, document: Document) -> Iterator[str]:
     yield from _bad_ids(lab, document)
     for id_, board in lab.board.items():
         yield from _bad_references(lab, document, id_, board)
-    yield from _double_claims(lab, document)
+    yield from double_claims(lab, document)
 
 
 def _bad_ids(lab: Lab, document: Document) -> Iterator[str]:
@@ -163,7 +164,7 @@ def _bad_references(lab: Lab, document: Document, id_: str, board: BoardConfig) 
 
 
 def _bad_feeds(lab: Lab, document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
-    for key, wire in _wires(board):
+    for key, wire in wires(board):
         relay = lab.relay.get(wire.relay)
         if relay is None:
             yield document.fault(("board", id_, *key), f'there is no relay "{wire.relay}"')
@@ -174,74 +175,9 @@ def _bad_feeds(lab: Lab, document: Document, id_: str, board: BoardConfig) -> It
             )
 
 
-def _wires(board: BoardConfig) -> Iterator[tuple[Key, Feed | Line]]:
-    """Yield each relay port of a board with the key where it stands."""
-    for index, feed in enumerate(board.power):
-        yield ("power", index), feed
-    for name, line in board.lines.items():
-        yield ("lines", name), line
-
-
 def _bad_probes(document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
     needs_address = [probe for probe in board.probes if probe.split(":")[0] in {"ping", "tcp", "ssh"}]
     if needs_address and not board.board_ip:
         yield document.fault(("board", id_, "probes"), f'the probe "{needs_address[0]}" needs board_ip')
     if "console" in board.probes and not board.serial_port:
         yield document.fault(("board", id_, "probes"), 'the probe "console" needs serial_port')
-
-
-def _double_claims(lab: Lab, document: Document) -> Iterator[str]:
-    ports = (
-        (("board", id_, *key), id_, wire.name)
-        for id_, board in lab.board.items()
-        for key, wire in _wires(board)
-    )
-    yield from _twice(document, ports, "")
-    endpoints = (
-        (("relay", id_, "address"), id_, ":".join(str(part) for part in relay.endpoint if part is not None))
-        for id_, relay in lab.relay.items()
-        if relay.endpoint
-    )
-    yield from _twice(document, endpoints, "the address ")
-    macs = ((("relay", id_, "mac"), id_, relay.mac) for id_, relay in lab.relay.items() if relay.mac)
-    yield from _twice(document, macs, "the hardware address ")
-    serials = (
-        (("board", id_, "hardware_serial_number"), id_, board.hardware_serial_number)
-        for id_, board in lab.board.items()
-        if board.hardware_serial_number
-    )
-    yield from _twice(document, serials, "the serial number ")
-    yield from _twice(document, _serial_claims(lab), "the serial port ")
-    hids = (
-        (("relay", id_, "serial"), id_, str(relay.options["serial"]))
-        for id_, relay in lab.relay.items()
-        if "serial" in relay.options
-    )
-    yield from _twice(document, hids, "the USB serial number ")
-
-
-def _serial_claims(lab: Lab) -> Iterator[tuple[Key, str, str]]:
-    """Yield the serial ports of consoles and of relays; the same name on two PCs is two ports."""
-    pcs_of = {wire.relay: board.pc for board in lab.board.values() if board.pc for wire in board.wires}
-    for id_, board in lab.board.items():
-        if board.serial_port:
-            yield ("board", id_, "serial_port"), id_, _on(board.serial_port, board.pc)
-    for id_, relay in lab.relay.items():
-        if isinstance(port := relay.options.get("serial_port"), str):
-            yield ("relay", id_, "serial_port"), id_, _on(port, pcs_of.get(id_))
-
-
-def _on(port: str, pc: str | None) -> str:
-    return port if "://" in port or pc is None else f"{port} of {pc}"
-
-
-def _twice(document: Document, claims: Iterable[tuple[Key, str, str]], what: str) -> Iterator[str]:
-    """Yield a sentence for each claim that was made before."""
-    first: dict[str, tuple[Key, str]] = {}
-    for key, id_, claimed in claims:
-        if claimed in first:
-            other_key, other = first[claimed]
-            line = document.line(other_key)
-            yield document.fault(key, f"{what}{claimed} is also claimed by {other} (line {line})")
-        else:
-            first[claimed] = (key, id_)

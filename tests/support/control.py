@@ -62,6 +62,7 @@ class FakeRelay:
     asked: dict[int, Power] = field(default_factory=dict)
     offline: bool = False
     stuck: bool = False
+    maintenance: str = ""
     blind: bool = False
     """It acknowledges, and cannot be read back."""
     max_pulse_s: float = 0.0

@@ -125,6 +125,7 @@ class Owner:
 
     def __init__(self, module: Module, points: Points, locks: Callable[[], Mapping[str, Lock]]) -> None:
         self._module, self._points, self._locks = module, points, locks
+        self.maintenance = ""
         self._turn = asyncio.Lock()
         self._known = dict.fromkeys(module.ports, Power.UNKNOWN)
         self._asked: dict[int, Power] = {}

@@ -122,6 +122,8 @@ class Admission:
             self.locks.check(board, operator, command.lock)
         if board and action in (POWER | LINES | PORTS) - _ALWAYS:
             self._check_use(board, command)
+        if board and action in POWER | LINES | PORTS:
+            self._check_maintenance(target)
         if action in _SWITCHES_ON and board:
             self._check_interlocks(command, target)
 
@@ -131,6 +133,14 @@ class Admission:
             return
         if who := self.in_use(board):
             raise Refused(Refusal.IN_USE, f"{board} is in use: {who}; send it with force and a reason")
+
+    def _check_maintenance(self, target: Target) -> None:
+        """Somebody works on the relay itself: nobody switches anything there, off included."""
+        for feed in target.feeds:
+            if feed.worker.maintenance:
+                raise Refused(
+                    Refusal.MAINTENANCE, f"{feed.relay} is in maintenance: {feed.worker.maintenance}"
+                )
 
     def _check_interlocks(self, command: Command, target: Target) -> None:
         self.safety.check_rate(target.board, target.ports)

@@ -44,6 +44,8 @@ class Known(Protocol):
 class Switcher(Protocol):
     """The part of a relay worker that switching needs; every coroutine raises DeviceError."""
 
+    @property
+    def maintenance(self) -> str: ...  # noqa: D102
     async def read(self, port: int) -> Power: ...  # noqa: D102
     async def switch(  # noqa: D102
         self, port: int, power: Power, *, by: str, still_wanted: StillWanted = ...

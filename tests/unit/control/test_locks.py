@@ -246,6 +246,16 @@ async def test_what_is_known_of_a_board_is_set_under_its_lock(lab: Lab) -> None:
     assert (await lab.send(b"set", board="evm-08"))[-1].code is Refusal.INVALID
 
 
+async def test_a_relay_in_maintenance_is_not_switched(lab: Lab) -> None:
+    lab.relay.maintenance = "anna: screw loose"
+    for action in ("on", "off", "reset"):
+        steps = await lab.send(action.encode(), board="evm-07")
+        assert (steps[-1].code, steps[-1].text) == (
+            Refusal.MAINTENANCE, "refused: eth-1 is in maintenance: anna: screw loose",
+        )  # fmt: skip
+    assert lab.relay.transitions == []
+
+
 async def test_a_contested_board_is_not_obeyed(lab: Lab) -> None:
     lab.desk.admission.contested["evm-07"] = "pc-02"
     steps = await lab.send(b"off", board="evm-07")

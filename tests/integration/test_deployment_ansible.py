@@ -71,12 +71,20 @@ def test_a_second_run_changes_nothing(installed: Controller) -> None:
     assert set(second.count("failed").values()) == {0}
 
 
-def test_a_check_run_is_possible_and_writes_nothing(installed: Controller, tmp_path: Path) -> None:
+def test_a_check_run_is_possible_before_the_first_real_one_and_writes_nothing(
+    installed: Controller, tmp_path: Path
+) -> None:
+    """Services are to be managed here, though there is no user, no unit and no program to link to yet."""
     nowhere = tmp_path / "nowhere"
-    check = installed.play(
-        "site.yml", "--tags", "collector", "--check", "--diff", "-e", f"boardherd_prefix={nowhere}"
-    )
+    fresh = {
+        "boardherd_prefix": str(nowhere),
+        "boardherd_manage_services": True,
+        "programs_manage_packages": False,
+    }
+    where = ["--tags", "collector,agent", "--limit", "server.example,pc-01.example"]
+    check = installed.play("site.yml", *where, "--check", "--diff", "-e", json.dumps(fresh))
     assert check.code == 0, check.text
+    assert set(check.count("failed").values()) == {0}
     assert not nowhere.exists()
     assert installed.password("collector") not in check.text
 

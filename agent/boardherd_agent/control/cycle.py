@@ -129,6 +129,9 @@ class Executor:
 
     async def _power(self, life: Life) -> None:
         action, label = life.command.action, life.target.label
+        if action in {Action.ON, Action.OFF} and not life.command.expect:
+            await self._switch(life, Power(action))  # reads by itself what was before
+            return
         life.before = await life.target.read()
         if (expect := life.command.expect) and life.before != expect:
             text = f"{label} is {life.before.upper()}, not {expect.upper()}; nothing was switched"
@@ -156,16 +159,20 @@ class Executor:
 
     async def _switch(self, life: Life, power: Power) -> None:
         life.asked = power
-        if power is Power.ON and life.before is not Power.ON:
+        if power is Power.ON and life.target.known is not Power.ON:
             await self._stay_off(life)
         life.tell(f"switching {life.target.label} {power}", phase=power)
         life.still_wanted()
         began = self.clock.up()
-        observed = await self._set(life, power, _Gate(life, self.safety))
-        await self._conclude(life, observed, {"switched_s": self._since(began)})
+        change = await life.target.switch(
+            power, by=life.by, interlocks=_Gate(life, self.safety), sleep=self.sleep
+        )
+        life.before = change.before
+        await self._conclude(life, change.observed, {"switched_s": self._since(began)})
 
     async def _set(self, life: Life, power: Power, gate: _Gate | Safety) -> Power:
-        return await life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep)
+        change = await life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep)
+        return change.observed
 
     async def _stay_off(self, life: Life) -> None:
         """Wait until the minimum off time has passed, and say so."""

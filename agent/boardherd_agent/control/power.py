@@ -85,6 +85,14 @@ class FeedLine:
 
 
 @dataclass(frozen=True)
+class Change:
+    """The power of a target before and after it was switched, as measured."""
+
+    before: Power
+    observed: Power
+
+
+@dataclass(frozen=True)
 class Target:
     """What a command acts on."""
 
@@ -117,24 +125,30 @@ class Target:
         """Whether every port of it can be read back."""
         return all(feed.worker.status(feed.port).measurable for feed in self.feeds)
 
+    @property
+    def known(self) -> Power:
+        """The state as it was last read, without asking."""
+        return combine(feed.worker.status(feed.port).observed for feed in self.feeds)
+
     async def read(self) -> Power:
         """Return the state measured now, unknown where nothing can be measured; raises DeviceError."""
         return combine([await feed.worker.read(feed.port) for feed in self.feeds])
 
     async def switch(
         self, power: Power, *, by: str, interlocks: Interlocks, sleep: Sleep = asyncio.sleep
-    ) -> Power:
+    ) -> Change:
         """Switch every feed to ``power`` in the right order and return what was measured; raises DeviceError."""
         feeds = self.feeds if power is Power.ON else list(reversed(self.feeds))
-        observed = []
+        before, observed = [], []
         for index, feed in enumerate(feeds):
             if power is Power.ON and index > 0 and feed.after:
                 await sleep(feed.after)
             async with _turn(feed, power, interlocks):
                 switched = await feed.worker.switch(feed.port, power, by=by, still_wanted=interlocks.check)
             interlocks.moved()
+            before.append(switched.before)
             observed.append(switched.observed)
-        return combine(observed)
+        return Change(combine(before), combine(observed))
 
     async def toggle(
         self, *, by: str, interlocks: Interlocks, sleep: Sleep = asyncio.sleep
@@ -153,7 +167,8 @@ class Target:
         if before is Power.UNKNOWN:
             return before, before
         wanted = Power.OFF if before is Power.ON else Power.ON
-        return before, await self.switch(wanted, by=by, interlocks=interlocks, sleep=sleep)
+        change = await self.switch(wanted, by=by, interlocks=interlocks, sleep=sleep)
+        return before, change.observed
 
 
 def targets_of(

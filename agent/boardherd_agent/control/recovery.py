@@ -63,15 +63,17 @@ class Recovery:
         else:
             life.asked = life.target.rest
         try:
-            observed = await life.target.switch(
+            change = await life.target.switch(
                 life.asked, by=life.by, interlocks=self.safety, sleep=self.sleep
             )
         except DeviceError as error:
             text = f"{told}; it could not be switched {life.asked} again: {error}"
             await life.step(State.INTERRUPTED, text, observed=Power.UNKNOWN)
             return
-        text = f"{told}; it was finished, {life.target.label} measures {observed.upper()}"
-        await life.step(State.INTERRUPTED, text, observed=observed, times={"off_s": off.age(self.clock)})
+        text = f"{told}; it was finished, {life.target.label} measures {change.observed.upper()}"
+        await life.step(
+            State.INTERRUPTED, text, observed=change.observed, times={"off_s": off.age(self.clock)}
+        )
 
     async def _measure_patiently(self, target: Target, entry: Entry) -> Power:
         """Return the measured state; a device that is away is waited for while the cycle could still be finished."""

@@ -60,6 +60,9 @@ class FakeRelay:
     times: list[float] = field(default_factory=list)
     """When each transition was, in seconds of the clock."""
     asked: dict[int, Power] = field(default_factory=dict)
+    known: dict[int, Power] = field(default_factory=dict)
+    """What was read last, where that is not what is."""
+    on_read: Callable[[], None] = lambda: None
     offline: bool = False
     stuck: bool = False
     maintenance: str = ""
@@ -73,6 +76,8 @@ class FakeRelay:
     async def read(self, port: int) -> Power:
         self._reach()
         self._end_pulses()
+        self.known.clear()
+        self.on_read()
         return Power.UNKNOWN if self.blind else self.ports[port]
 
     async def switch(
@@ -124,7 +129,8 @@ class FakeRelay:
 
     def status(self, port: int) -> Known:
         unknown = self.offline or self.blind
-        return Known(Power.UNKNOWN if unknown else self.ports[port], not self.blind)
+        known = self.known.get(port, self.ports[port])
+        return Known(Power.UNKNOWN if unknown else known, not self.blind)
 
     def _reach(self) -> None:
         if self.offline:

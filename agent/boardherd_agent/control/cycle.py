@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -56,12 +56,18 @@ class Liveness(Protocol):
         ...
 
 
+class _TooEarlyError(Exception):
+    """The board turned out to be off, and since only just now."""
+
+
 @dataclass
 class _Gate:
     """The interlocks as one command meets them: whether it is still wanted is asked before the first port moves."""
 
     life: Life
     safety: Safety
+    rested: bool = False
+    """Whether the board must have been off for long enough: asked with the device's own word of this moment."""
     begun: bool = False
     """Whether a port has moved: what was begun is brought to its end."""
 
@@ -81,8 +87,12 @@ class _Gate:
 
     def check(self) -> None:
         """Ask whether the command is still wanted, unless something has moved already."""
-        if not self.begun:
-            self.life.still_wanted()
+        if self.begun:
+            return
+        self.life.still_wanted()
+        target = self.life.target
+        if self.rested and self.safety.off_left(target.board, target.ports) > 0:
+            raise _TooEarlyError
 
     def moved(self) -> None:
         """Note that a port has moved."""
@@ -152,8 +162,9 @@ class Executor:
             await self._stay_off(life)
         life.still_wanted()
         began = self.clock.up()
-        gate = _Gate(life, self.safety)
-        life.before, observed = await life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
+        life.before, observed = await self._when_rested(
+            life, lambda gate: life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
+        )
         life.asked = Power.OFF if life.before is Power.ON else Power.ON
         await self._conclude(life, observed, {"switched_s": self._since(began)})
 
@@ -164,11 +175,23 @@ class Executor:
         life.tell(f"switching {life.target.label} {power}", phase=power)
         life.still_wanted()
         began = self.clock.up()
-        change = await life.target.switch(
-            power, by=life.by, interlocks=_Gate(life, self.safety), sleep=self.sleep
+        change = await self._when_rested(
+            life,
+            lambda gate: life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep),
+            rested=power is Power.ON,
         )
         life.before = change.before
         await self._conclude(life, change.observed, {"switched_s": self._since(began)})
+
+    async def _when_rested(
+        self, life: Life, act: Callable[[_Gate], Awaitable[T]], *, rested: bool = True
+    ) -> T:
+        """Switch, and wait before that for a board that somebody else has switched off a moment ago."""
+        while True:
+            try:
+                return await act(_Gate(life, self.safety, rested=rested))
+            except _TooEarlyError:
+                await self._stay_off(life)
 
     async def _set(self, life: Life, power: Power, gate: _Gate | Safety) -> Power:
         change = await life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep)

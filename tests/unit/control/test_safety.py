@@ -43,6 +43,27 @@ async def test_a_port_that_was_switched_off_by_hand_counts_from_then(lab: Lab) -
     assert "0.8 s more" in steps[1].text
 
 
+@pytest.mark.parametrize("action", ["on", "toggle"])
+async def test_a_board_that_went_off_behind_our_back_stays_off_for_its_time(lab: Lab, action: str) -> None:
+    """The device's own word counts, given just before it is switched, and not what was read some time ago."""
+    lab.desk.safety.observed(("eth-1", 3), on=True)
+    seen = [Power.ON]
+
+    def tell() -> None:
+        """Tell of changes, as the books of a relay do."""
+        if lab.relay.ports[3] is not seen[-1]:
+            seen.append(lab.relay.ports[3])
+            lab.desk.safety.observed(("eth-1", 3), on=seen[-1] is Power.ON)
+
+    lab.relay.on_read = tell
+    lab.relay.known[3] = Power.ON
+    lab.relay.ports[3] = Power.OFF
+    pressed = lab.clock.up() / 1e6
+    steps = await lab.send(action.encode(), board="evm-07")
+    assert steps[-1].observed == Power.ON
+    assert lab.relay.times[-1] - pressed >= 2.0
+
+
 async def test_a_toggle_waits_as_an_on_does(lab: Lab) -> None:
     await lab.send(b"off", board="evm-07")
     await lab.send(b"toggle", board="evm-07")

@@ -58,8 +58,10 @@ class LocalSocket:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()  # of an earlier run: there is only one agent, its spool is locked
         server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_PAYLOAD + 1)
-        with contextlib.suppress(KeyError, PermissionError):
+        try:
             os.chown(self._path, -1, grp.getgrnam(GROUP).gr_gid)
+        except (KeyError, PermissionError) as error:
+            log.info("only this agent's own user and group may command here", group=GROUP, why=str(error))
         self._path.chmod(_MODE)
         return server
 

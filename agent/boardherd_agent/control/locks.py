@@ -91,8 +91,8 @@ class Locks:
         if board in self._unsure:
             raise Refused(
                 Refusal.LOCKED,
-                f"who holds {board} is not known, because the agent's memory was lost; it will be once the"
-                " broker has told, or after unlock with force and a reason",
+                f"who holds {board} is not known: this agent is new here, or its memory was lost. The broker will tell;"
+                " without one, unlock it with force and a reason",
             )
         lock = self.of(board)
         if lock is None:

@@ -38,6 +38,16 @@ class Recovery:
 
     async def finish(self, life: Life, entry: Entry) -> None:
         """Report a command of an earlier run, and finish its second half where that is right."""
+        try:
+            await self._report(life, entry)
+        except asyncio.CancelledError:
+            if life.ended_by and not life.ended:  # after a stop the next start takes it up again
+                what = f"{life.command.action} of {life.target.label}"
+                text = f"the agent was interrupted during {what}, and {life.ended_by} came before it was finished"
+                await life.step(State.INTERRUPTED, text, observed=life.target.known)
+            raise
+
+    async def _report(self, life: Life, entry: Entry) -> None:
         label = life.target.label
         observed = await self._measure_patiently(life.target, entry)
         age = entry.intent.age(self.clock)

@@ -162,7 +162,7 @@ async def test_after_a_lost_memory_everything_is_locked_until_the_mirror_has_tol
     """CMD-4."""
     async with open_lab(tmp_path, sure=False) as lab:
         code, text = await refusal(lab, {"action": "off"}, "ops1")
-        assert (code, "memory was lost" in text) == (Refusal.LOCKED, True)
+        assert (code, "its memory was lost" in text) == (Refusal.LOCKED, True)
         now = lab.clock.wall()
         mirrored = Lock(id="ab" * 16, owner="ci-1", since=now, until=now + 3_600_000_000)
         await lab.desk.locks.mirrored("evm-07", mirrored)

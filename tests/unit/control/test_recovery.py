@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,25 @@ async def test_an_errand_that_was_interrupted_is_said_to_be(tmp_path: Path) -> N
         step = await first_step(lab)
         assert lab.desk.locks.of("evm-07") is None
     assert step.text == "the agent was interrupted during lock"
+
+
+async def test_off_ends_what_a_start_would_finish_and_that_is_said(tmp_path: Path) -> None:
+    """CMD-3: the interrupted command has its end, and the board stays off."""
+    clock = FakeClock()
+    relay = relay_with(clock, p3=Power.OFF)
+    await crash_in(tmp_path, clock, Action.CYCLE, off=True)
+    async with open_lab(tmp_path, relay) as lab:
+        asleep = asyncio.Event()
+
+        async def block(_: float) -> None:
+            asleep.set()
+            await asyncio.Event().wait()
+
+        lab.sleeper = block
+        await asleep.wait()
+        lab.submit({"action": "off", "board": "evm-07", "id": "off"}, operator="ops2")
+        await lab.until(lambda: any(step.id == "off" and step.final for step in lab.steps))
+        ended = next(step for step in lab.steps if step.id == "abc" and step.final)
+    assert ended.state is State.INTERRUPTED
+    assert "off by ops2 came before it was finished" in ended.text
+    assert relay.transitions == []

@@ -94,7 +94,7 @@ class Killer:
         os.kill(pid, signal.SIGKILL)
 
     async def _until_waiting(self, pid: int, what: str) -> None:
-        db = await asyncpg.connect(self._url)
+        db = await self._connected()
         try:
             for _ in range(2000):
                 seen = await db.fetchval("SELECT wait_event FROM pg_stat_activity WHERE pid = $1", pid)
@@ -104,6 +104,14 @@ class Killer:
         finally:
             await db.close()
         raise TimeoutError(what)
+
+    async def _connected(self) -> Any:
+        """Connect, once the server has recovered from the kill before this one."""
+        while True:
+            try:
+                return await asyncpg.connect(self._url)
+            except asyncpg.CannotConnectNowError:
+                await asyncio.sleep(0.05)
 
     async def disarm(self, instant: str) -> None:
         if instant == "before":

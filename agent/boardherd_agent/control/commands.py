@@ -68,6 +68,8 @@ class Request:
 class _Running:
     life: Life
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+    begun: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """A task that is cancelled before it has begun could not say how its command ended."""
 
 
 class Commander:
@@ -236,6 +238,7 @@ class Commander:
             self._busy[port] = running
 
         async def see_through() -> None:
+            running.begun.set()
             try:
                 await work
             except asyncio.CancelledError:
@@ -306,6 +309,7 @@ class Commander:
                     f"{target.label} is being switched: {running.life.command.action} by"
                     f" {running.life.operator} is under way",
                 )
+            await running.begun.wait()
             running.life.ended_by = f"{command.action} by {operator}"
             running.task.cancel()
             await asyncio.wait([running.task])

@@ -145,7 +145,8 @@ class Target:
                 await sleep(feed.after)
             async with _turn(feed, power, interlocks):
                 switched = await feed.worker.switch(feed.port, power, by=by, still_wanted=interlocks.check)
-            interlocks.moved()
+            if switched.before is not power:
+                interlocks.moved()
             before.append(switched.before)
             observed.append(switched.observed)
         return Change(combine(before), combine(observed))

@@ -43,14 +43,22 @@ def test_a_terminal_sees_a_cycle_from_off_to_login(demo: Operator) -> None:
         assert found, (mark, seen)
         places.append(found.start())
     assert places == sorted(places)
-    assert re.search(r"console   \d+\.\d s after power-on: login prompt", seen)
+    # Whether the login prompt comes before ssh, and so before the end, is up to the board.
+    assert re.search(r"console \d+\.\d s, uboot \d+\.\d s, kernel \d+\.\d s", seen)
 
 
 def test_a_wait_for_the_minimum_off_time_is_said(demo: Operator) -> None:
-    demo("power", "off", "evm-01")
-    told = demo("power", "on", "evm-01", "--progress")
-    assert re.search(r"min-off   evm-01 went off only just now; it stays off for \d\.\d s more", told.err)
-    assert told.out == "evm-01: on\n"
+    said = re.compile(r"min-off   evm-01 went off only just now; it stays off for \d\.\d s more")
+    for _ in range(
+        5
+    ):  # on a busy machine the command line may need longer to start than the board must stay off
+        demo("power", "off", "evm-01")
+        told = demo("power", "on", "evm-01", "--progress")
+        assert told.out == "evm-01: on\n"
+        if said.search(told.err):
+            break
+    else:
+        pytest.fail(told.err)
 
 
 def test_ctrl_c_leaves_the_command_to_the_agent_and_its_end_can_be_asked_for(demo: Operator) -> None:
@@ -91,7 +99,7 @@ def test_all_off_spares_what_others_hold_unless_forced(demo: Operator) -> None:
     demo("lock", "evm-02", "--as", "ops1")
     [life] = demo("power", "all-off", "demo-pc", "--reason", "smoke", "--json").json
     assert (life["pc"], life["state"], life["exit_code"]) == ("demo-pc", "succeeded", 0)
-    assert "1 ports are off; left alone: evm-02 is locked by ops1" in life["text"]
+    assert "1 port is off; left alone: evm-02 is locked by ops1" in life["text"]
     code, asked = demo.on_terminal("power", "all-off", "--all", "--reason", "smoke", "--force", keys="n\n")
     assert code == 130
     assert "Switch off everything at demo-pc? [y/N]:" in asked

@@ -43,8 +43,8 @@ port_count = 2
     tested="a simulated device in place of the library's, with the same reports; not with hardware, and of "
     "the library only that it finds no board where there is none",
     extra="hid",
-    notes="The rule systemd/60-boardherd-relays.rules, which the Ansible role installs, lets the agent's group open the "
-    'board. "serial" may be left out where only one such board is plugged in.',
+    notes="The rule systemd/60-boardherd-relays.rules, which the Ansible role installs, lets the agent's group open "
+    'the board. "serial" may be left out where only one such board is plugged in.',
 )
 
 

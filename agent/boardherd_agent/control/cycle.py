@@ -8,22 +8,21 @@ off time switches on at once where that is allowed and says so, and a start find
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from boardherd_agent.control.life import Announce, Life
+from boardherd_agent.control.ending import Ending, Liveness, as_asked, measure
+from boardherd_agent.control.gate import Gate, TooEarlyError
+from boardherd_agent.control.life import Life
 from boardherd_agent.control.power import FeedLine, Sleep, Target, combine
 from boardherd_agent.control.refusal import Refused
-from boardherd_agent.control.safety import Port, Safety
+from boardherd_agent.control.safety import Safety
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Action, Refusal, State
 from boardherd_shared.lab import MIN_OFF_TIME_S
-from boardherd_shared.records import BootTimes, Power
-
-__all__ = ["Announce", "Executor", "Life", "Liveness"]
+from boardherd_shared.records import Power
 
 STOP_GRACE_S = 7.0
 """How long a stop may take to switch a board on again whose cycle it interrupts."""
@@ -31,72 +30,10 @@ STOP_GRACE_S = 7.0
 _SWITCHING_S = 1.5
 """What switching may take of that."""
 
-_WORTH_SAYING_S = 0.2
-"""A wait for one's turn that is shorter than this is no news."""
-
 _RETURN_LOOKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Pauses before each look whether the module has ended its pulse."""
 
 T = TypeVar("T")
-
-
-class Liveness(Protocol):
-    """What the watching side offers to whoever switched a board on."""
-
-    async def wait_alive(self, board: str, timeout: float) -> BootTimes | None:
-        """Return the boot's times once ``board`` is alive, or None after ``timeout`` seconds."""
-        ...
-
-    def describe(self, board: str) -> str:
-        """Return the present verdict on ``board`` in words."""
-        ...
-
-    def alive(self, board: str) -> bool:
-        """Tell whether ``board`` is alive now."""
-        ...
-
-
-class _TooEarlyError(Exception):
-    """The board turned out to be off, and since only just now."""
-
-
-@dataclass
-class _Gate:
-    """The interlocks as one command meets them: whether it is still wanted is asked before the first port moves."""
-
-    life: Life
-    safety: Safety
-    rested: bool = False
-    """Whether the board must have been off for long enough: asked with the device's own word of this moment."""
-    begun: bool = False
-    """Whether a port has moved: what was begun is brought to its end."""
-
-    @contextlib.asynccontextmanager
-    async def turn(self, port: Port) -> AsyncIterator[None]:
-        await self._say_wait(self.safety.turn_left(port))
-        async with self.safety.turn(port, self.check):
-            yield
-
-    async def went_off(self, port: Port) -> None:
-        await self.safety.went_off(port)
-
-    async def _say_wait(self, left: float) -> None:
-        if left >= _WORTH_SAYING_S:
-            text = f"{self.life.target.label} waits {left:.1f} s: boards behind one supply come on one by one"
-            await self.life.step(State.RUNNING, text, phase="stagger", times={"wait_s": left})
-
-    def check(self) -> None:
-        """Ask whether the command is still wanted, unless something has moved already."""
-        if self.begun:
-            return
-        self.life.still_wanted()
-        target = self.life.target
-        if self.rested and self.safety.off_left(target.board, target.ports) > 0:
-            raise _TooEarlyError
-
-    def moved(self) -> None:
-        """Note that a port has moved."""
-        self.begun = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +44,10 @@ class Executor:
     liveness: Liveness
     safety: Safety
     sleep: Sleep = asyncio.sleep
+
+    @property
+    def _ending(self) -> Ending:
+        return Ending(self.liveness, self.safety)
 
     async def carry_out(self, life: Life) -> None:
         """Do what the command asks for; every end, good or bad, is a final step."""
@@ -166,7 +107,7 @@ class Executor:
             life, lambda gate: life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
         )
         life.asked = Power.OFF if life.before is Power.ON else Power.ON
-        await self._conclude(life, observed, {"switched_s": self._since(began)})
+        await self._ending.conclude(life, observed, {"switched_s": self._since(began)})
 
     async def _switch(self, life: Life, power: Power) -> None:
         life.asked = power
@@ -181,19 +122,19 @@ class Executor:
             rested=power is Power.ON,
         )
         life.before = change.before
-        await self._conclude(life, change.observed, {"switched_s": self._since(began)})
+        await self._ending.conclude(life, change.observed, {"switched_s": self._since(began)})
 
     async def _when_rested(
-        self, life: Life, act: Callable[[_Gate], Awaitable[T]], *, rested: bool = True
+        self, life: Life, act: Callable[[Gate], Awaitable[T]], *, rested: bool = True
     ) -> T:
         """Switch, and wait before that for a board that somebody else has switched off a moment ago."""
         while True:
             try:
-                return await act(_Gate(life, self.safety, rested=rested))
-            except _TooEarlyError:
+                return await act(Gate(life, self.safety, rested=rested))
+            except TooEarlyError:
                 await self._stay_off(life)
 
-    async def _set(self, life: Life, power: Power, gate: _Gate | Safety) -> Power:
+    async def _set(self, life: Life, power: Power, gate: Gate | Safety) -> Power:
         change = await life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep)
         return change.observed
 
@@ -231,8 +172,8 @@ class Executor:
             off = switched.observed
             await self.safety.went_off(native.id)
         else:
-            off = await self._set(life, Power.OFF, _Gate(life, self.safety))
-        if not _as_asked(life, off):
+            off = await self._set(life, Power.OFF, Gate(life, self.safety))
+        if not as_asked(life, off):
             text = (
                 f"{life.target.label} was asked OFF but measures {off.upper()}; it was not switched on again"
             )
@@ -254,7 +195,7 @@ class Executor:
         # From here to the read-back a stop waits: a cancelled "on" could leave the board dark.
         on = self._returned(life, native) if native else self._set(life, Power.ON, self.safety)
         observed = await _despite_cancellation(on)
-        await self._conclude(life, observed, {"off_s": self._since(went_off)})
+        await self._ending.conclude(life, observed, {"off_s": self._since(went_off)})
 
     async def _count_cycle(self, board: str) -> None:
         """Count towards the breaker; a board that is alive begins anew."""
@@ -297,7 +238,7 @@ class Executor:
                 back = await _despite_cancellation(feed.worker.switch(feed.port, target.rest, by=life.by))
             observed = back.observed
         life.asked = target.rest
-        await self._conclude(life, observed, {"pulse_s": self._since(began)})
+        await self._ending.conclude(life, observed, {"pulse_s": self._since(began)})
 
     async def _switch_line(self, life: Life, level: Power) -> None:
         feed = life.target.feeds[0]
@@ -306,7 +247,7 @@ class Executor:
         life.still_wanted()
         began = self.clock.up()
         switched = await feed.worker.switch(feed.port, level, by=life.by, still_wanted=life.still_wanted)
-        await self._conclude(life, switched.observed, {"switched_s": self._since(began)})
+        await self._ending.conclude(life, switched.observed, {"switched_s": self._since(began)})
 
     async def _rested(self, life: Life, feed: FeedLine) -> Power:
         observed = Power.UNKNOWN
@@ -324,7 +265,7 @@ class Executor:
         if life.before is not Power.ON:
             await self._stay_off(life)
         life.still_wanted()
-        observed, gate = [], _Gate(life, self.safety)
+        observed, gate = [], Gate(life, self.safety)
         for feed in life.target.feeds:
             async with gate.turn(feed.id):
                 switched = await feed.worker.restore(feed.port, by=life.by)
@@ -361,36 +302,6 @@ class Executor:
             await life.step(State.FAILED, text, observed=Power.UNKNOWN)
         else:
             await life.step(State.SUCCEEDED, f"{_ports(done)} off{life.remark}", observed=Power.OFF)
-
-    async def _conclude(self, life: Life, observed: Power, times: dict[str, float]) -> None:
-        label, asked = life.target.label, life.asked
-        if not _as_asked(life, observed):
-            text = f"{label} was asked {str(asked).upper()} but measures {observed.upper()}"
-            await life.step(State.FAILED, text, observed=observed, times=times)
-            return
-        wait = life.command.wait_alive
-        if asked is Power.ON and wait and life.target.is_board:
-            await self._wait_alive(life, wait, times)
-            return
-        done = f"off {times['off_s']:.1f} s, on again" if "off_s" in times else str(asked)
-        if observed is Power.UNKNOWN:
-            done += ", acknowledged; this device cannot be read back"
-        await life.step(State.SUCCEEDED, f"{label}: {done}", observed=observed, times=times)
-
-    async def _wait_alive(self, life: Life, timeout: float, times: dict[str, float]) -> None:
-        board = life.target.board
-        text = f"{board} is on, waiting up to {timeout:g} s for it to come alive"
-        await life.step(State.RUNNING, text, phase="waiting", observed=Power.ON, times=times)
-        boot = await self.liveness.wait_alive(board, timeout)
-        if boot is None:
-            text = (
-                f"{board} is on but did not come alive within {timeout:g} s: {self.liveness.describe(board)}"
-            )
-            await life.step(State.FAILED, text, phase="waiting", observed=Power.ON, times=times)
-            return
-        await self.safety.forgive(board)
-        times = times | boot.model_dump(exclude_none=True)
-        await life.step(State.SUCCEEDED, f"{board}: {_tell(times)}", observed=Power.ON, times=times)
 
     async def _left_in_dwell(self, life: Life, went_off: int, native: FeedLine | None) -> None:
         """End a cycle whose off time is cut short: by another command, or by the agent's stop."""
@@ -438,19 +349,6 @@ def _native(target: Target, seconds: float) -> FeedLine | None:
     return feed if feed.worker.can_pulse(feed.port, seconds) else None
 
 
-def _as_asked(life: Life, observed: Power) -> bool:
-    """Tell whether a switch did what was asked, as far as the device lets anybody know."""
-    return observed is life.asked or (observed is Power.UNKNOWN and not life.target.measurable)
-
-
-async def measure(target: Target) -> Power:
-    """Return the state as measured now, unknown when the device does not say."""
-    try:
-        return await target.read()
-    except DeviceError:
-        return Power.UNKNOWN
-
-
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
     """Finish ``work`` even if cancelled meanwhile, within the grace of a stop; then let the cancellation through."""
     task = asyncio.create_task(work, name="second half of a cycle")
@@ -466,11 +364,3 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
 
 def _ports(count: int) -> str:
     return "1 port is" if count == 1 else f"{count} ports are"
-
-
-def _tell(times: dict[str, float]) -> str:
-    """Return the phases of a cycle in a line: "off 5.0 s, console 0.4 s, ssh 4.1 s; alive"."""
-    parts = [
-        f"{name.removesuffix('_s')} {value:.1f} s" for name, value in times.items() if name != "switched_s"
-    ]
-    return ", ".join([*parts[:-1], parts[-1]]) + "; alive" if parts else "alive"

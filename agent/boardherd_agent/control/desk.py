@@ -11,7 +11,8 @@ import structlog
 from boardherd_agent.control.admission import Admission
 from boardherd_agent.control.commands import Commander
 from boardherd_agent.control.control_file import ControlFile, JournalAway
-from boardherd_agent.control.cycle import Executor, Liveness
+from boardherd_agent.control.cycle import Executor
+from boardherd_agent.control.ending import Liveness
 from boardherd_agent.control.errands import Errands, Watching
 from boardherd_agent.control.journal import Journal
 from boardherd_agent.control.life import Announce

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from boardherd_agent.control.cycle import measure
+from boardherd_agent.control.ending import measure
 from boardherd_agent.control.journal import Entry
 from boardherd_agent.control.life import Life
 from boardherd_agent.control.power import Sleep, Target

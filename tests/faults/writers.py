@@ -87,6 +87,7 @@ async def journal(place: Path, say: Say) -> None:
     clock = HandClock()
     for life in range(3):
         async with ControlFile(place / "control.db") as file:
+            await file.settle()  # as after the first greeting of a broker
             book = Journal(file, clock)
             for number in range(life * _COMMANDS // 3, (life + 1) * _COMMANDS // 3):
                 clock.advance(1)
@@ -104,6 +105,7 @@ async def _one_command(book: Journal, number: int, say: Say) -> None:
     say({"switched": number + 1})
     if number % 5:  # every fifth stays as a crash leaves it
         await book.note(step_of(number, State.SUCCEEDED))
+        await book.close([f"c-{number}"])
         say({"finished": number})
 
 

@@ -303,7 +303,10 @@ class Commander:
         for running in {id(r): r for port in target.ports if (r := self._busy.get(port))}.values():
             if command.action is Action.LOCK and running.life.operator == operator:
                 continue
-            if command.action not in _ENDS_OTHERS or running.task is None:
+            ends_it = (
+                command.action in _ENDS_OTHERS and not command.expect
+            )  # who expects a state is in no hurry
+            if not ends_it or running.task is None:
                 raise Refused(
                     Refusal.BUSY,
                     f"{target.label} is being switched: {running.life.command.action} by"

@@ -78,9 +78,6 @@ class Series:
         return statistics.linear_regression(self.at, self.rss).slope * HOUR_S
 
 
-_COMES_AND_GOES = {"fds": 2, "threads": 0}
-
-
 def complaints(name: str, series: Series, max_slope: float = MAX_SLOPE) -> list[str]:
     """Return what grew in a process, in words; ``series`` begins after the warm-up."""
     if len(series.at) < 3:
@@ -91,9 +88,8 @@ def complaints(name: str, series: Series, max_slope: float = MAX_SLOPE) -> list[
     for what in ("fds", "threads"):
         values = getattr(series, what)
         third = max(1, len(values) // 3)
-        # What comes and goes, as a reader's connection does, is in the first third as well as in the last of hours;
-        # of a minute it may be in one of them only.
-        if max(values[-third:]) > max(values[:third]) + _COMES_AND_GOES[what]:
+        # What comes and goes, as a reader's connection does, is in the first third as well as in the last.
+        if max(values[-third:]) > max(values[:third]):
             found.append(f"{name}: {what} grew from {max(values[:third])} to {max(values[-third:])}")
     return found
 

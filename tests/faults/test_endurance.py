@@ -53,8 +53,8 @@ def test_a_leak_is_told_from_noise() -> None:
 async def test_a_short_soak(tmp_path: Path) -> None:
     """OPS-3, DEL-1 (S07): faults that kill nobody, and a lot of records; ``faults.soak`` goes on for a day."""
     options = Options(
-        hours=4 / HOUR_S, rate=300, agents=1, faults=2, harshness=0.1, storm_every_s=3, look_every_s=0.2,
-        warm_up_s=0, seed="7",
+        hours=12 / HOUR_S, rate=300, agents=1, faults=2, harshness=0.1, storm_every_s=3, look_every_s=0.2,
+        warm_up_s=2, seed="7",
     )  # fmt: skip
     soak = Soak(options, tmp_path)
     found = await soak.run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +15,7 @@ import click
 from boardherd.commands.lab import Duration, Lab, example, lab_options, pass_lab, run
 from boardherd.commands.simulate_device import device
 from boardherd.exit_codes import Exit, Failure
+from boardherd.stopping import stopping
 
 if TYPE_CHECKING:
     from boardherd.rack.fleet import FleetOptions, SimulatedFleet
@@ -150,7 +150,7 @@ class _Ending:
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
         """Take the first Ctrl-C as a wish to end; the second one ends everything."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
         assert task is not None
 
         def stop() -> None:
@@ -159,18 +159,11 @@ class _Ending:
             self.interrupted = True
             self._stop.set()
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        with contextlib.suppress(NotImplementedError):  # Windows, where Ctrl-C ends everything
-            for number in numbers:
-                loop.add_signal_handler(number, stop)
-        try:
-            yield
-        except asyncio.CancelledError:
-            raise click.Abort from None
-        finally:
-            with contextlib.suppress(NotImplementedError):
-                for number in numbers:
-                    loop.remove_signal_handler(number)
+        with stopping(stop):
+            try:
+                yield
+            except asyncio.CancelledError:
+                raise click.Abort from None
 
     async def wait(self, fleet: SimulatedFleet) -> None:
         """Return when the run shall end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import click
 
 from boardherd.commands.lab import Lab, example, lab_options, pass_lab, run
 from boardherd.exit_codes import Exit, Failure
+from boardherd.stopping import stopping
 
 if TYPE_CHECKING:
     from boardherd.rack.devices.contacts import Transition
@@ -177,7 +177,7 @@ class Show:
         """Let the device live until a signal ends it; raises Failure when it cannot begin."""
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(_signals(stop.set))
+            stack.enter_context(stopping(stop.set))
             try:
                 await stack.enter_async_context(self.device)
             except OSError as error:
@@ -259,21 +259,6 @@ class Show:
                 await self._inflict(_KEYS[key])
             elif key.isdecimal() and int(key) in self.device.outputs:
                 self.device.switch(int(key), not self.device.outputs[int(key)])
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` at Ctrl-C and SIGTERM, where the system has that."""
-    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
-    with contextlib.suppress(NotImplementedError):
-        for number in numbers:
-            loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            for number in numbers:
-                loop.remove_signal_handler(number)
 
 
 def _has_keyboard() -> bool:

@@ -31,7 +31,9 @@ class Action(StrEnum):
     RESTORE = "restore"
     """Bring a port back to what was last asked of it."""
     ACCEPT = "accept"
-    """Take the measured state of a port for the one that is wanted."""
+    """Take the measured state of a port for the one that is wanted, and suspect wiring of its board for right."""
+    TRACE = "trace"
+    """Switch each port of a relay off and on in turn, to see which board hangs on it."""
     LOCK = "lock"
     """Take a board for oneself, or extend that."""
     UNLOCK = "unlock"
@@ -87,6 +89,7 @@ class Refusal(StrEnum):
     FORBIDDEN = "forbidden"
     DRAINING = "draining"
     MAINTENANCE = "maintenance"
+    WIRING = "wiring"
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|min|h|d)?")
@@ -126,7 +129,7 @@ class Command(BaseModel):
     id: CommandId | None = Field(None, description="identity of the command; made by the agent if absent")
     action: Action
     board: Slug | None = Field(None, description="the board to act on")
-    relay: Slug | None = Field(None, description="the relay to act on, with port")
+    relay: Slug | None = Field(None, description="the relay to act on, with port; alone for trace")
     port: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="port of the relay, from 1")
     off_time: Duration | None = Field(None, description="cycle: how long to stay off; board's own by default")
     wait_alive: Duration | None = Field(
@@ -164,7 +167,10 @@ class Command(BaseModel):
 
     @model_validator(mode="after")
     def _one_target(self) -> Command:
-        if (self.relay is None) != (self.port is None):
+        if self.action is Action.TRACE:
+            if self.relay is None or self.port is not None:
+                raise ValueError("trace names a relay, and no port: it is about all of them")
+        elif (self.relay is None) != (self.port is None):
             raise ValueError("relay and port go together")
         if self.board is not None and self.relay is not None:
             raise ValueError("name a board, or a relay and a port, not both")

@@ -135,6 +135,20 @@ class ProbeResult(BaseModel):
     duration_s: float | None = Field(None, ge=0, description="how long the answer took")
 
 
+class Wiring(BaseModel):
+    """Whether a board really hangs on the ports that the inventory names, as ordinary power cycles showed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Literal["unproved", "proved", "suspect"] = Field(
+        "unproved",
+        description="proved: it fell silent or booted with its own ports; suspect: another board did, or none,"
+        " and power is refused until a person accepts",
+    )
+    at: Micros | None = Field(None, description="when that was seen, wall clock; none while unproved")
+    text: Text = Field("", description="what was seen, in words")
+
+
 class BoardRecord(_Record):
     """The verdict on a board, with the evidence it rests on. Sent on change and refreshed every minute."""
 
@@ -149,6 +163,12 @@ class BoardRecord(_Record):
     fault: Text | None = Field(
         None,
         description="why the board is taken out of use, as by the breaker; none while nothing is wrong with it",
+    )
+    wiring: Wiring | None = Field(
+        None, description="whether its power ports are proved; none where no relay powers it"
+    )
+    slow: Text | None = Field(
+        None, description="how its last boot was slower than its own past; none when it was not"
     )
     change: bool = Field(True, description="false when this only refreshes what was said before")
 
@@ -178,6 +198,9 @@ class RelayRecord(_Record):
     switch_count: Count = Field(0, description="switches of this port by this agent, ever")
     switched_at: Micros | None = Field(None, description="when this agent last switched it")
     switched_by: Text | None = Field(None, description="who asked for that")
+    proved_at: Micros | None = Field(
+        None, description="when a power cycle last proved that the board hangs on it, wall clock"
+    )
     module: Text = Field("", description="what the module says it is: model, hardware and firmware")
     reason: Text = Field("", description="why the state is unknown, or what is odd about it")
     change: bool = Field(True, description="false when this only refreshes what was said before")
@@ -203,12 +226,16 @@ class BootTimes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     console_s: float | None = Field(None, ge=0, description="first character on the console")
+    spl_s: float | None = Field(None, ge=0, description="SPL banner")
     uboot_s: float | None = Field(None, ge=0, description="U-Boot banner")
     kernel_s: float | None = Field(None, ge=0, description="kernel starts")
     login_s: float | None = Field(None, ge=0, description="login prompt")
     ping_s: float | None = Field(None, ge=0, description="first answer to ping")
     tcp_s: float | None = Field(None, ge=0, description="first accepted TCP connection")
     ssh_s: float | None = Field(None, ge=0, description="SSH banner")
+    slow: Text | None = Field(
+        None, description="what took longer than in this board's own past, in words; none when nothing did"
+    )
 
 
 class EventRecord(_Record):
@@ -223,6 +250,9 @@ class EventRecord(_Record):
     boot: BootTimes | None = None
     lock: Lock | None = Field(None, description="lock: the lock that was taken, extended or has ended")
     lock_ended: Text | None = Field(None, description="lock: why it has ended; none while it holds")
+    words: tuple[Text, ...] | None = Field(
+        None, max_length=40, description="the last lines of the board's console before this, oldest first"
+    )
 
 
 Record = Annotated[HostRecord | BoardRecord | RelayRecord | EventRecord, Field(discriminator="kind")]

@@ -87,6 +87,17 @@ async def test_swapped_wires_switch_the_wrong_board(rack: Rack) -> None:
     assert powered(rack) == {"evm-02", "evm-03"}
 
 
+async def test_a_welded_contact_keeps_its_board_on_and_the_module_does_not_notice(rack: Rack) -> None:
+    rack.power_all()
+    assert await rack.fault("eth-1:1", "weld") == "the contact of eth-1:1 is welded"
+    await command(rack, "eth-1", RELEASE, 1, 0)
+    assert powered(rack) == {"evm-01", "evm-02", "evm-03"}
+    assert rack.modules["eth-1"].outputs[1] is False
+    assert rack.truth().ports["eth-1:1"].energised
+    await rack.heal("eth-1:1")
+    assert powered(rack) == {"evm-02", "evm-03"}
+
+
 async def test_a_wire_on_a_spare_port_leaves_its_board_dark(rack: Rack) -> None:
     rack.power_all()
     assert rack.miswire("eth-1:1", "eth-1:8") == "eth-1:1 feeds nothing, eth-1:8 feeds evm-01"

@@ -252,6 +252,44 @@ async def test_a_slow_board_is_still_booting_when_others_are_up(
         await until(lambda: slow.up)
 
 
+async def test_a_pulled_network_cable_is_said_on_the_console_and_lasts_over_boots(
+    board: SimulatedBoard, terminal: Terminal
+) -> None:
+    with terminal:
+        board.power(on=True)
+        await terminal.sees("login: ")
+        board.fail(Fault.NO_NETWORK)
+        await terminal.sees("eth0: Link is Down")
+        assert board.up
+        assert not await is_there(board.ssh_port)
+        board.power(on=False)
+        board.power(on=True)
+        await until(lambda: board.boots == 2)
+        assert not await is_there(board.ssh_port)
+        assert not await is_there(board.tcp_port)
+        terminal.text = ""
+        board.heal()
+        await terminal.sees("eth0: Link is Up")
+        assert await banner(board.ssh_port) == b"SSH-2.0-OpenSSH_9.6\r\n"
+        assert board.boots == 2
+
+
+async def test_a_pulled_adapter_hangs_up_and_comes_back_under_its_name(board: SimulatedBoard) -> None:
+    board.power(on=True)
+    await until(lambda: board.up)
+    console = os.open(board.console_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    board.fail(Fault.NO_CONSOLE)
+    assert not board.console_path.exists()
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(console, b"x")
+    os.close(console)
+    assert await is_there(board.ssh_port)
+    board.heal()
+    with Terminal(board.console_path) as terminal:
+        terminal.type("\n")
+        await terminal.sees("login: ")
+
+
 async def test_a_dark_board_cannot_hang(board: SimulatedBoard) -> None:
     with pytest.raises(NoPower, match="evm-01 has no power, so it cannot hang"):
         board.fail(Fault.HANG)

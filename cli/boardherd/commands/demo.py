@@ -85,7 +85,8 @@ def demo(
 def fault(target: str, fault: str) -> None:
     """Break something in the running demo.
 
-    TARGET is a board (hang, panic, slow, no_boot) or a relay module (hang, dead, reboot).
+    TARGET is a board (hang, panic, slow, no_boot, no_network, no_console), a relay module (hang, dead, reboot)
+    or a port of one, as in eth-1:3 (weld).
     """
     click.echo(_ask_rack("fault", target, fault))
 

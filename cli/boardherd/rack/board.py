@@ -50,6 +50,10 @@ class Fault(StrEnum):
     """Every boot takes several times as long."""
     NO_BOOT = "no_boot"
     """The next boots end in SPL, which finds no boot device."""
+    NO_NETWORK = "no_network"
+    """The network cable is pulled: the kernel says so on the console, and no port is reached until it is back."""
+    NO_CONSOLE = "no_console"
+    """The adapter of the serial console is pulled out of the test PC: its device is gone until it is back."""
 
 
 _ENDED_BY_POWER_CYCLE = {Fault.HANG, Fault.PANIC}
@@ -103,6 +107,8 @@ class SimulatedBoard:
         self.faults: set[Fault] = set()
         self._ssh = BoardPort(host, ssh_port, SSH_GREETING)
         self._tcp = BoardPort(host, tcp_port)
+        self._serving: list[BoardPort] = []
+        """The ports whose services run."""
         self._serial = SerialLine(directory / f"{id_}-console", self._typed)
         self._input = LineInput(self._send)
         self._lines: asyncio.Queue[str] = asyncio.Queue()
@@ -167,19 +173,45 @@ class SimulatedBoard:
         """Let something be wrong from now on; raises NoPower where only a powered board can have it."""
         if fault in _ENDED_BY_POWER_CYCLE and not self.powered:
             raise NoPower(f"{self.id} has no power, so it cannot {fault}")
+        if fault in self.faults:
+            return
         self.faults.add(fault)
-        if fault is Fault.PANIC:
-            self._print(console.PANIC)
-        if fault in _ENDED_BY_POWER_CYCLE:
-            self._stop(Stage.PANICKED if fault is Fault.PANIC else Stage.HUNG)
-            self._ssh.freeze()
-            self._tcp.freeze()
+        match fault:
+            case Fault.PANIC:
+                self._print(console.PANIC)
+                self._die(Stage.PANICKED)
+            case Fault.HANG:
+                self._die(Stage.HUNG)
+            case Fault.NO_NETWORK:
+                self._link_changed(console.LINK_DOWN)
+                self._freeze()
+            case Fault.NO_CONSOLE:
+                self._serial.pull()
 
     def heal(self) -> None:
         """End every fault; a board that one of them stopped boots afresh."""
-        self.faults.clear()
+        cured, self.faults = self.faults, set()
+        if Fault.NO_CONSOLE in cured:
+            self._serial.plug()
         if self.stage in _DEFECT_STAGES:
             self._reset()
+        elif Fault.NO_NETWORK in cured:
+            self._link_changed(console.LINK_UP)
+            for port in self._serving:
+                port.answer()
+
+    def _die(self, stage: Stage) -> None:
+        self._stop(stage)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        self._ssh.freeze()
+        self._tcp.freeze()
+
+    def _link_changed(self, text: str) -> None:
+        """Say what the kernel says of the network link, if it runs."""
+        if self.stage in {Stage.LINUX, Stage.UP}:
+            self._print(text)
 
     def _reset(self) -> None:
         """Begin again, as the reset button and power-on do."""
@@ -194,6 +226,7 @@ class SimulatedBoard:
         self.stage = stage
 
     def _vanish(self) -> None:
+        self._serving.clear()
         self._ssh.vanish()
         self._tcp.vanish()
 
@@ -226,8 +259,14 @@ class SimulatedBoard:
         for step in steps:
             await asyncio.sleep(self._seconds(step.after))
             if step.opens:
-                (self._ssh if step.opens == "ssh" else self._tcp).answer()
+                self._serve(self._ssh if step.opens == "ssh" else self._tcp)
             self._print(step.text)
+
+    def _serve(self, port: BoardPort) -> None:
+        """Begin a network service; without a cable nobody notices."""
+        self._serving.append(port)
+        if Fault.NO_NETWORK not in self.faults:
+            port.answer()
 
     async def _key_stops_countdown(self) -> bool:
         self._key.clear()

@@ -153,6 +153,9 @@ LOGIN = "\n\nArago Project {host} -\n\nArago 2025.01 {host} -\n"
 LOGIN_PROMPT = "\n{host} login: "
 LOGIN_REFUSED = "\nLogin incorrect\n"
 
+LINK_DOWN = "{clock} am65-cpsw-nuss 46000000.ethernet eth0: Link is Down\n"
+LINK_UP = "{clock} am65-cpsw-nuss 46000000.ethernet eth0: Link is Up - 1Gbps/Full - flow control off\n"
+
 PANIC = (
     "{clock} /dev/root: Can't open blockdev\n"
     "{clock} Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(179,2)\n"

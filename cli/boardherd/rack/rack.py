@@ -19,6 +19,9 @@ MODULE_FAULTS = ("hang", "dead", "reboot")
 """``hang``: keeps connections, answers nothing. ``dead``: unreachable, contacts stay. ``reboot``: resets its
 connections, drops every contact and comes back by itself."""
 
+PORT_FAULTS = ("weld",)
+"""``weld``: the contact stays closed whatever the module does, and the module does not notice."""
+
 WIRING = "wiring"
 """The target that stands for all wires between ports and boards."""
 
@@ -74,6 +77,7 @@ class Rack:
         }
         self._module_faults: dict[str, Literal["hang", "dead"]] = {}
         self._wires = self._as_planned()
+        self._welded: set[str] = set()
         self._epoch = time.time() - time.monotonic()
         """Wall-clock time at which the modules' clock was zero; kept, so that a switching never changes its time."""
         self._alive = AsyncExitStack()
@@ -105,22 +109,28 @@ class Rack:
                 self.modules[relay].switch(number, energised=True)
 
     async def fault(self, target: str, fault: str) -> str:
-        """Let something be wrong with a board or a relay module, and say in words what is now.
+        """Let something be wrong with a board, a relay module or one of its ports, and say in words what is now.
 
         Raises RackError, which lists what is known, for an unknown target or fault.
         """
         if target in self.boards:
             return self._board_fault(target, fault)
+        if target in self._wires:
+            return self._weld(target, fault)
         self._find(target, {**self.boards, **self.modules}, "board or module")
         return await self._module_fault(target, fault)
 
     async def heal(self, target: str | None = None) -> str:
-        """End the faults of a board, a module or the wiring, or all of them; raises RackError.
+        """End the faults of a board, a module, a port or the wiring, or all of them; raises RackError.
 
-        A board that a fault has stopped boots afresh. Contacts stay as they are.
+        A board that a fault has stopped boots afresh. Contacts stay as they are, but for welded ones, which
+        follow their module again.
         """
         known = {**self.boards, **self.modules, WIRING: None}
-        for id_ in known if target is None else [target]:
+        if target is None or target in self._wires:
+            self._welded -= set(self._wires) if target is None else {target}
+            self._wire(self._wires)
+        for id_ in known if target is None else {target} - set(self._wires):
             self._find(id_, known, "board or module")
             if id_ in self.boards:
                 self.boards[id_].heal()
@@ -143,7 +153,7 @@ class Rack:
         return Truth(
             boards={id_: self._board_truth(board) for id_, board in self.boards.items()},
             ports={
-                port: PortTruth(energised=self._energised(port), board=b) for port, b in self._wires.items()
+                port: PortTruth(energised=self._closed(port), board=b) for port, b in self._wires.items()
             },
             modules={id_: self._module_truth(id_, module) for id_, module in self.modules.items()},
             transitions=self._transitions(),
@@ -181,7 +191,7 @@ class Rack:
 
     def _feed(self, id_: str) -> None:
         feeds = self._feeds_of(id_)
-        self.boards[id_].power(on=bool(feeds) and all(self._energised(port) for port in feeds))
+        self.boards[id_].power(on=bool(feeds) and all(self._closed(port) for port in feeds))
 
     def _feeds_of(self, id_: str) -> tuple[str, ...]:
         return tuple(port for port, board in self._wires.items() if board == id_)
@@ -189,6 +199,16 @@ class Rack:
     def _energised(self, port: str) -> bool:
         relay, number = _split(port)
         return self.modules[relay].outputs[number]
+
+    def _closed(self, port: str) -> bool:
+        """Return whether current flows, which is what the module believes unless the contact is welded."""
+        return port in self._welded or self._energised(port)
+
+    def _weld(self, port: str, name: str) -> str:
+        self._find(name, PORT_FAULTS, "fault of a port")
+        self._welded.add(port)
+        self._wire(self._wires)
+        return f"the contact of {port} is welded"
 
     def _board_fault(self, id_: str, name: str) -> str:
         self._find(name, [fault.value for fault in Fault], "fault of a board")

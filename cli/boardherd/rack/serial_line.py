@@ -43,6 +43,18 @@ class SerialLine:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
+        self.plug()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.pull()
+
+    def plug(self) -> None:
+        """Let the other end be there; nothing happens if it is."""
+        if self._master >= 0:
+            return
         self._master, slave = os.openpty()
         tty.setraw(slave)
         device = os.ttyname(slave)
@@ -51,19 +63,20 @@ class SerialLine:
         os.set_blocking(self._master, False)
         _point(self.path, device)
         self._listen()
-        return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def pull(self) -> None:
+        """Take the other end away, as pulling the adapter does: whoever has it open sees it hang up."""
+        if self._master < 0:
+            return
         self._rest()
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         os.close(self._master)
+        self._master = -1
 
     def write(self, data: bytes) -> None:
         """Send ``data``, at once or when the reader gets round to it; lost if nobody has the line open."""
-        if not self._has_reader():
+        if self._master < 0 or not self._has_reader():
             self._unread.clear()
             return
         self._unread += data

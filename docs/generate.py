@@ -14,6 +14,7 @@ sys.path.insert(0, str(HERE))
 from asyncapi import CONTRACT, asyncapi, payload_schema  # noqa: E402
 from database_reference import database  # noqa: E402
 from devices_reference import devices  # noqa: E402
+from lab_schema import lab_schema  # noqa: E402
 from reference import configuration, metrics  # noqa: E402
 
 
@@ -21,6 +22,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     """Yield each generated file, relative to ``docs/``, and what it shall contain."""
     yield Path("configuration.md"), configuration()
     yield Path("devices.md"), devices()
+    yield Path("lab.schema.json"), _json(lab_schema())
     yield Path("metrics.md"), metrics()
     yield Path("database.md"), database()
     yield Path("mqtt/asyncapi.json"), _json(asyncapi(version("boardherd-shared")))

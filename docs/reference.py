@@ -21,6 +21,7 @@ from boardherd_agent.settings import AgentSettings
 from boardherd_collector.metrics import METRICS
 from boardherd_collector.settings import CollectorSettings
 from boardherd_shared.inventory import Lab
+from ownership_reference import ownership
 
 FILES: tuple[tuple[str, type[BaseModel], str], ...] = (
     (
@@ -36,6 +37,14 @@ FILES: tuple[tuple[str, type[BaseModel], str], ...] = (
 _CONFIGURATION = """\
 Four files in TOML. Unknown keys are refused, and every fault is told with file, line and key. Durations are numbers of
 seconds, or text with a unit: `"300ms"`, `"5s"`, `"20m"`, `"8h"`, `"7d"`.
+
+`boardherd inventory check` checks lab.toml whole. Editors with a TOML server such as Taplo complete its keys, explain
+them and mark what is wrong while you type, from the JSON Schema [lab.schema.json](lab.schema.json): put a copy beside
+your lab.toml and write as its first line
+
+```toml
+#:schema ./lab.schema.json
+```
 """
 
 _METRICS = """\
@@ -75,6 +84,7 @@ def configuration() -> str:
         parts += [f"## {name}\n", f"{purpose}\n", *_tables(model, "")]
         if model is Lab:
             parts += [text for kind in kinds() for text in _driver(kind)]
+    parts.append(ownership())
     return "\n".join(parts)
 
 

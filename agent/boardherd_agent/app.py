@@ -7,14 +7,17 @@ import contextlib
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.metadata import version
 
 import structlog
 
 from boardherd_agent.bench import Bench, driver_factories
+from boardherd_agent.control.consoles import left_to, writing_refused
 from boardherd_agent.control.control_file import ControlFile
 from boardherd_agent.control.desk import Desk
 from boardherd_agent.control.journal import Journal, JournalAway, PortMemory
+from boardherd_agent.control.wiring import News
 from boardherd_agent.conversation import Conversation
 from boardherd_agent.delivery.figures import delivery_fields
 from boardherd_agent.delivery.files import SpoolBusyError
@@ -28,6 +31,7 @@ from boardherd_agent.reporting import Reporter
 from boardherd_agent.settings import AgentSettings
 from boardherd_agent.watch.facts import host_facts
 from boardherd_agent.watch.sampling import HostSampler
+from boardherd_agent.watch.sharing import Place, Sharing
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory, PcConfig
@@ -142,6 +146,7 @@ class Agent:
             self._reporter,
             self._remember,
             may_restore=self._may_restore,
+            past_boots=self._settings.state_dir / "boots.json",
         )
         self._desk = Desk(
             self._pc,
@@ -153,9 +158,14 @@ class Agent:
             announce=self._announce,
             lock_changed=self._lock_changed,
             drained=self._drained,
+            wiring_changed=self._wiring_changed,
         )
         self._reporter.lock_of = self._desk.locks.of
         self._reporter.fault_of = self._desk.safety.tripped
+        self._reporter.words_of = self._bench.last_words
+        for board, console in self._bench.consoles.items():
+            console.held = partial(self._console_left_to, board)
+        self._reporter.wiring_of = self._desk.wiring.of
         self._conversation = Conversation(
             self._pc,
             self._topics,
@@ -173,6 +183,13 @@ class Agent:
                 pc=self._pc,
                 add=f"pc.{self._pc} = {{}}",
             )
+
+    def _console_left_to(self, board: str) -> str:
+        locks = self._desk.locks
+        return left_to(locks.of(board), unsure=locks.unsure)
+
+    def _may_write(self, board: str, user: str, lock_id: str | None) -> str:
+        return writing_refused(board, self._desk.locks.of(board), user, lock_id)
 
     def _may_restore(self, relay: str, port: int) -> bool:
         return self._desk.may_restore(relay, port)
@@ -229,12 +246,20 @@ class Agent:
                     await self._results.drained()
 
     async def _listen_locally(self) -> None:
-        """Take commands from this machine, where it has Unix sockets."""
+        """Take commands from this machine and share consoles with it, where it has Unix sockets."""
         if sys.platform == "win32":
             return
         from boardherd_agent.control.local import LocalSocket
+        from boardherd_agent.local_users import user_of_tcp
 
-        await LocalSocket(self._settings.socket, self._desk.commander.submit).run()
+        places = {
+            board: Place(config.console, config.console_tcp) for board, config in self._bench.boards.items()
+        }
+        sharing = Sharing(places, self._bench.consoles, self._may_write, user_of_tcp)
+        local = LocalSocket(self._settings.socket, self._desk.commander.submit, sharing.converse)
+        async with asyncio.TaskGroup() as doors:
+            doors.create_task(sharing.run(), name="consoles over TCP")
+            doors.create_task(local.run(), name="commands of this machine")
 
     def _hello(self, session: str) -> Hello:
         """Introduce this agent; the uplink adds what its spool holds."""
@@ -272,7 +297,14 @@ class Agent:
 
     def _lock_changed(self, board: str, lock: Lock, ended: str) -> None:
         self._reporter.lock(board, lock, ended)
+        if console := self._bench.watches[board].console:
+            console.look_again()
         self._reporter.board(self._bench.watches[board].record(change=True))
+
+    def _wiring_changed(self, news: News) -> None:
+        if news.event:
+            self._reporter.event(news.event, f"board/{news.board}", news.text)
+        self._bench.wiring_changed(news.board, news.wiring, change=bool(news.event))
 
     async def _drained(self) -> str:
         """Wait until what is spooled is stored, but not for ever; return what is left, in words."""

@@ -6,7 +6,8 @@ Relays tell here what their ports do; here it becomes the power of boards, which
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,15 +21,28 @@ from boardherd_agent.devices.ports import PortStatus, PortUse
 from boardherd_agent.devices.worker import RelayWorker
 from boardherd_agent.reporting import Reporter, describe_board
 from boardherd_agent.watch.board import BoardWatch
+from boardherd_agent.watch.boot_history import BootHistory
+from boardherd_agent.watch.console import Console
+from boardherd_agent.watch.feeds import relay_seen
+from boardherd_agent.watch.gate import Gate
+from boardherd_agent.watch.means import Means
+from boardherd_agent.watch.outlook import Outlook
+from boardherd_agent.watch.probes import build_probes
 from boardherd_agent.watch.probing import Pace
+from boardherd_agent.watch.pulse import Pulse
+from boardherd_agent.watch.sight import Sight
+from boardherd_agent.watch.witness import Witness
 from boardherd_shared.clock import Clock
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.lab import BoardConfig, Feed
-from boardherd_shared.records import BoardRecord, BootTimes, Power, RelayRecord, Verdict
+from boardherd_shared.records import BoardRecord, BootTimes, Power, RelayRecord, Verdict, Wiring
 from boardherd_shared.settings import ConfigError
 
 _OUR_SWITCH_US = 5_000_000
 """A port that changed within this time after our own switch changed because of it."""
+
+_LAST_WORDS = 30
+"""Lines of a console that are told when its board falls silent."""
 
 MakeDriver = Callable[[], Driver]
 Memories = Mapping[tuple[str, int], PortMemory]
@@ -76,6 +90,7 @@ class Bench:
         remember: Callable[[PortStatus], None],
         *,
         may_restore: Callable[[str, int], bool] = lambda _relay, _port: False,
+        past_boots: Path | None = None,
     ) -> None:
         """Set up workers and watches; nothing is opened yet.
 
@@ -90,6 +105,7 @@ class Bench:
             remember: keeps what shall outlive the process of a port.
             may_restore: asked before a relay's port is brought back after an outage; False while its board
                 is locked, in use, taken out or being switched.
+            past_boots: the file that keeps how long the boards took to boot; without one it is forgotten.
         """
         self._pc = pc
         self._clock = clock
@@ -97,12 +113,27 @@ class Bench:
         self._remember = remember
         self._may_restore = may_restore
         self.boards = inventory.boards_of(pc)
+        means, pulse = Means(Gate(pace.at_once)), Pulse()
+        self._means = means
+        self._history = BootHistory(past_boots, self.boards)
         self.watches = {
             board: BoardWatch(
-                board, config, clock, on_verdict=reporter.board, on_boot=reporter.boot, pace=pace
+                board,
+                config,
+                clock,
+                on_verdict=reporter.board,
+                on_boot=reporter.boot,
+                pace=pace,
+                means=means,
+                pulse=pulse,
+                history=self._history,
             )
             for board, config in self.boards.items()
         }
+        addresses = {board: config.board_ip for board, config in self.boards.items()}
+        self._outlook = Outlook(self.watches, addresses, clock, pulse, every_s=pace.tick)
+        probes = {board: build_probes(board, config, means) for board, config in self.boards.items()}
+        self.witness = Witness(pc, Sight(self.boards, self.watches, probes, clock), pace.settle)
         relays = inventory.relays_of(pc)
         self.workers = {
             relay: RelayWorker(
@@ -138,9 +169,13 @@ class Bench:
 
     async def run_watches(self) -> None:
         """Look at every board, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for board, watch in self.watches.items():
-                tasks.create_task(watch.run(), name=f"watch {board}")
+        with self._means.pinger.kept_open():
+            async with asyncio.TaskGroup() as tasks:
+                for board, watch in self.watches.items():
+                    tasks.create_task(watch.run(), name=f"watch {board}")
+                tasks.create_task(self._outlook.run(), name="outlook")
+                tasks.create_task(self._history.run(), name="boot history")
+                tasks.create_task(self.witness.run(), name="witness of cuts")
 
     def port_records(self) -> Iterable[RelayRecord]:
         """Return the current state of every port, as refreshes."""
@@ -165,6 +200,14 @@ class Bench:
         others = (board for id_, board in inventory.lab.board.items() if id_ not in self.boards and board.pc)
         return any(wire.relay == relay for board in others for wire in board.wires)
 
+    def wiring_changed(self, board: str, wiring: Wiring, *, change: bool) -> None:
+        """Take note of what is now known of the wiring of ``board``, and tell its state and that of its ports anew."""
+        watch = self.watches[board]
+        watch.wiring_changed(wiring)
+        self._reporter.board(watch.record(change=change))
+        for feed in self.boards[board].power:
+            self._reporter.port(self.workers[feed.relay].status(feed.port).record(self._clock, change=change))
+
     def alive(self, board: str) -> bool:
         """Tell whether ``board`` is alive now."""
         return self.watches[board].verdict in {Verdict.ALIVE, Verdict.DEGRADED}
@@ -183,6 +226,29 @@ class Bench:
     def in_use(self, board: str) -> str:
         """Return who uses ``board`` without a lock, in words; empty for nobody."""
         return self.watches[board].console_taken
+
+    @property
+    def consoles(self) -> dict[str, Console]:
+        """Return the consoles that are watched, by board."""
+        return {board: watch.console for board, watch in self.watches.items() if watch.console}
+
+    @contextlib.asynccontextmanager
+    async def vacated(self, board: str) -> AsyncIterator[None]:
+        """Keep the console of ``board`` closed meanwhile, for whoever is to have it; one that is tapped stays open."""
+        console = self.watches[board].console
+        if console is None:
+            yield
+            return
+        await console.vacate()
+        try:
+            yield
+        finally:
+            console.free()
+
+    def last_words(self, board: str) -> tuple[str, ...]:
+        """Return the last lines on the console of ``board``, oldest first; none where nobody listens."""
+        console = self.watches[board].console
+        return console.scrollback.words(_LAST_WORDS) if console else ()
 
     def _uses(self, relay: str, memories: Memories) -> dict[int, PortUse]:
         """Return what the ports of ``relay`` are for, with what is remembered of them."""
@@ -207,13 +273,19 @@ class Bench:
             return  # a line says nothing about the board's power
         switched = status.switched_at
         ours = switched is not None and self._clock.wall() - switched < _OUR_SWITCH_US
+        now = self._clock.up()
         self.watches[status.board].power_changed(
-            self._power_of(status.board), self._clock.up(), by_us=ours and status.observed is status.asked
+            self._power_of(status.board),
+            now,
+            by_us=ours and status.observed is status.asked,
+            relay=relay_seen(self._feeds_of(status.board), now),
         )
 
     def _power_of(self, board: str) -> Power:
-        feeds = self.boards[board].power
-        return combine([self.workers[feed.relay].status(feed.port).observed for feed in feeds])
+        return combine([feed.observed for feed in self._feeds_of(board)])
+
+    def _feeds_of(self, board: str) -> list[PortStatus]:
+        return [self.workers[feed.relay].status(feed.port) for feed in self.boards[board].power]
 
 
 def _feed_use(board: str, config: BoardConfig, feed: Feed) -> PortUse:

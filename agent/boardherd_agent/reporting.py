@@ -10,11 +10,21 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
+from boardherd_agent.watch.boot_history import stages_of
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import CommandStep
 from boardherd_shared.locks import Lock
 from boardherd_shared.messages import BoardState, PortState, encode
-from boardherd_shared.records import BoardRecord, BootTimes, EventRecord, Power, Record, RelayRecord, Verdict
+from boardherd_shared.records import (
+    BoardRecord,
+    BootTimes,
+    EventRecord,
+    Power,
+    Record,
+    RelayRecord,
+    Verdict,
+    Wiring,
+)
 from boardherd_shared.topics import Kind, Topics
 from boardherd_shared.values import one_line
 
@@ -79,13 +89,17 @@ class Reporter:
         """Returns the lock on a board; set by whoever keeps the locks."""
         self.fault_of: Callable[[str], str] = lambda _: ""
         """Returns why a board is taken out of use, empty when it is not; set by whoever knows."""
+        self.wiring_of: Callable[[str], Wiring | None] = lambda _: None
+        """Returns what is known of the wiring of a board, None where no relay powers it; set by whoever knows."""
+        self.words_of: Callable[[str], tuple[str, ...]] = lambda _: ()
+        """Returns the last lines on a board's console, oldest first; set by whoever listens."""
         self._began = Beginnings(clock)
         self._observed: dict[tuple[str, int], Power] = {}
         self._verdicts: dict[str, Verdict] = {}
 
     def port(self, record: RelayRecord) -> None:
         """Tell of a relay port that changed."""
-        record = self._began.port(record)
+        record = self._complete_port(record)
         self._put(record)
         self._retain_port(record)
         before = self._observed.get((record.relay, record.port))
@@ -107,15 +121,16 @@ class Reporter:
         if before is not None and before is not record.verdict:
             why = f": {record.reason}" if record.reason else ""
             text = f"{record.board} is {_words(record.verdict)} (was {_words(before)}){why}"
-            self.event("transition", f"board/{record.board}", text)
+            fell = record.verdict in {Verdict.SILENT, Verdict.DEGRADED}
+            words = self.words_of(record.board) if fell else ()
+            self.event("transition", f"board/{record.board}", text, words=words or None)
 
-    def boot(self, board: str, times: BootTimes) -> None:
-        """Tell how long a board took from power-on to each sign of life."""
-        seen = times.model_dump(exclude_none=True)
-        signs = ", ".join(f"{name.removesuffix('_s')} {value:.1f} s" for name, value in seen.items())
-        self.event(
-            "boot", f"board/{board}", f"{board} booted: {signs or 'nothing was seen of it'}", boot=times
-        )
+    def boot(self, board: str, times: BootTimes, how: str = "booted") -> None:
+        """Tell ``how`` a board booted, and how long it took from power-on to each sign of life."""
+        signs = ", ".join(f"{name} {value:.1f} s" for name, value in stages_of(times).items())
+        slow = f"; slower than usual: {times.slow}" if times.slow else ""
+        text = f"{board} {how}: {signs or 'nothing was seen of it'}{slow}"
+        self.event("boot", f"board/{board}", text, boot=times)
 
     def command(self, step: CommandStep) -> None:
         """Keep a step of a command's life for the audit trail."""
@@ -155,19 +170,24 @@ class Reporter:
 
     def refresh_now(self, ports: Iterable[RelayRecord], boards: Iterable[BoardRecord]) -> None:
         """Tell the current state of everything once more."""
-        for port in map(self._began.port, ports):
+        for port in map(self._complete_port, ports):
             self._put(port)
             self._retain_port(port)
         for board in map(self._complete, boards):
             self._put(board)
             self._retain_board(board)
 
+    def _complete_port(self, record: RelayRecord) -> RelayRecord:
+        """Return a port's record with the right beginnings, and when its wiring was proved."""
+        wiring = self.wiring_of(record.board) if record.board and not record.line else None
+        proved = wiring.at if wiring and wiring.state == "proved" else None
+        return self._began.port(record).model_copy(update={"proved_at": proved})
+
     def _complete(self, record: BoardRecord) -> BoardRecord:
-        """Return a board's record with the right beginning, who holds the board and why it is taken out of use."""
+        """Return a board's record with the right beginning, who holds it, why it is out of use, how it is wired."""
         fault = one_line(self.fault_of(record.board)) or None
-        return self._began.board(record).model_copy(
-            update={"lock": self.lock_of(record.board), "fault": fault}
-        )
+        more = {"lock": self.lock_of(record.board), "fault": fault, "wiring": self.wiring_of(record.board)}
+        return self._began.board(record).model_copy(update=more)
 
     def _retain_port(self, record: RelayRecord) -> None:
         topic = self._topics.build(Kind.RELAY_STATE, agent=self._agent, relay=record.relay, port=record.port)

@@ -19,7 +19,8 @@ SECTIONS = {
         "boards": "boardherd.commands.see:boards",
         "relays": "boardherd.commands.see:relays",
         "locks": "boardherd.commands.locks:locks",
-        "show": "boardherd.commands.history:show",
+        "why": "boardherd.commands.why:why",
+        "show": "boardherd.commands.show:show",
         "history": "boardherd.commands.history:history",
         "report": "boardherd.commands.report:report",
         "events": "boardherd.commands.events:events",
@@ -35,6 +36,7 @@ SECTIONS = {
         "lock": "boardherd.commands.locks:lock",
         "unlock": "boardherd.commands.locks:unlock",
         "acquire": "boardherd.commands.acquire:acquire",
+        "console": "boardherd.commands.console:console",
     },
     "Look after the lab": {
         "set": "boardherd.commands.errands:set_facts",
@@ -47,6 +49,9 @@ SECTIONS = {
         "retire": "boardherd.commands.administration:retire",
         "rename": "boardherd.commands.administration:rename",
         "note": "boardherd.commands.administration:note",
+        "inventory": "boardherd.commands.inventory:inventory",
+        "discover": "boardherd.commands.discover:discover",
+        "doctor": "boardherd.commands.doctor:doctor",
     },
     "Try": {
         "demo": "boardherd.commands.demo:demo",

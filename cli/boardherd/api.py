@@ -38,27 +38,24 @@ class Api:
         except ValidationError as error:
             raise ApiAway("what answers there is no boardherd collector of this version") from error
 
-    async def events(self, subject: str | None, limit: int) -> Any:
-        """Return the newest events as the API tells them, newest first; raises ApiAway."""
-        wanted: dict[str, Value] = {"limit": limit}
-        if subject is not None:
-            wanted["subject"] = subject
-        return await self._get_json("/api/v1/events", wanted)
-
     async def ask(self, path: str, query: Mapping[str, Value]) -> Any:
         """Return what the API answers below ``/api/v1/``; raises ApiAway."""
         return await self._get_json(f"/api/v1/{path}", query)
 
-    async def _get_json(self, path: str, query: Mapping[str, Value]) -> Any:
+    async def ready(self) -> Any:
+        """Return what ``/readyz`` tells of the collector's components, whether it can serve or not; raises ApiAway."""
+        return await self._get_json("/readyz", {}, also=httpx.codes.SERVICE_UNAVAILABLE)
+
+    async def _get_json(self, path: str, query: Mapping[str, Value], also: int = httpx.codes.OK) -> Any:
         import json
 
-        answer = await self._get(path, query)
+        answer = await self._get(path, query, also)
         try:
             return json.loads(answer)
         except ValueError as error:
             raise ApiAway("what answers there is no boardherd collector of this version") from error
 
-    async def _get(self, path: str, query: Mapping[str, Value]) -> bytes:
+    async def _get(self, path: str, query: Mapping[str, Value], also: int = httpx.codes.OK) -> bytes:
         # A proxy of the environment leads out of the lab, never to its collector.
         timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         try:
@@ -68,7 +65,7 @@ class Api:
             raise ApiAway(_why(error)) from error
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise ApiAway("it wants a token; set api_token_file or BOARDHERD_API_TOKEN_FILE")
-        if response.status_code != httpx.codes.OK:
+        if response.status_code not in {httpx.codes.OK, also}:
             raise ApiAway(f"it answered {response.status_code} {response.reason_phrase}")
         return response.content
 

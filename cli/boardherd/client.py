@@ -54,13 +54,6 @@ class Client:
             why = f'the collector at {self._api.url} is that of the site "{view.site}"'
         return await self._retained_fleet(why)
 
-    async def events(self, subject: str | None, limit: int) -> Any:
-        """Return the newest events, newest first; raises Failure: only the collector has history."""
-        try:
-            return await self._api.events(subject, limit)
-        except ApiAway as away:
-            raise self._without_history(away) from away
-
     async def ask(self, path: str, **query: Value) -> Any:
         """Return what the collector answers below ``/api/v1/``; raises Failure: nobody else can."""
         try:

@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from boardherd.holding import lock_on
 from boardherd.tables import Cell, Row, Table, Tone, ago, moment
+from boardherd_shared.records import Wiring
+from boardherd_shared.views import BoardView
 
 Answer = Mapping[str, Any]
 """An object of the JSON API."""
@@ -81,15 +84,94 @@ def disks(rows: Sequence[Answer]) -> Table:
     return Table(("PC", "FREE", "A DAY", "FULL IN", "AT"), cells)
 
 
-def facts(detail: Answer) -> Table:
-    """Return what a board is, a line for each thing that is known."""
+def facts(detail: Answer, board: BoardView) -> Table:
+    """Return what a board is, a line for each thing that is known; ``detail`` is empty without the collector."""
+    now = time.time()
     rows = [(Cell(label, "quiet"), Cell(str(detail[key]))) for label, key in _FACTS if detail.get(key)]
-    if detail.get("capabilities"):
-        rows.append((Cell("can", "quiet"), Cell(", ".join(detail["capabilities"]))))
-    if detail.get("is_locked"):
-        held = f"{detail['lock_owner']} ({detail['lock_purpose']}) until {_when(detail['lock_deadline'])}"
+    if not detail and board.pc:
+        rows.append((Cell("test PC", "quiet"), Cell(board.pc)))
+    if able := detail.get("capabilities") or board.capabilities:
+        rows.append((Cell("can", "quiet"), Cell(", ".join(able))))
+    if held := _held(detail, board, now):
         rows.append((Cell("locked by", "quiet"), Cell(held, "warn")))
+    for label, text in (("in error", board.fault), ("out of use", board.deactivated)):
+        rows += [(Cell(label, "quiet"), Cell(text, "bad"))] if text else []
+    if board.state and board.state.wiring:
+        rows.append((Cell("wiring", "quiet"), _wiring(board.state.wiring, now)))
+    if board.state and board.state.slow:
+        rows.append((Cell("slow boot", "quiet"), Cell(board.state.slow, "warn")))
     return Table(("", ""), tuple(rows))
+
+
+def _held(detail: Answer, board: BoardView, now: float) -> str:
+    if detail.get("is_locked"):
+        return f"{detail['lock_owner']} ({detail['lock_purpose']}) until {_when(detail['lock_deadline'])}"
+    lock = None if detail else lock_on(board, now)
+    return f"{lock.owner} ({lock.use}) until {_when(lock.until)}" if lock else ""
+
+
+def _wiring(wiring: Wiring, now: float) -> Cell:
+    tones: dict[str, Tone] = {"proved": "good", "suspect": "bad"}
+    when = f" {ago(now - wiring.at / 1e6)} ago" if wiring.at is not None else ""
+    text = f": {wiring.text}" if wiring.text else ""
+    return Cell(f"{wiring.state}{when}{text}", tones.get(wiring.state, "quiet"))
+
+
+_STAGES = ("console_s", "spl_s", "uboot_s", "kernel_s", "login_s", "ping_s", "tcp_s", "ssh_s")
+
+
+def boots(rows: Sequence[Answer], usual: Answer | None = None) -> Table:
+    """Return boots with the seconds to each stage, and last what is usual, if that is told."""
+    cells = [_boot(_when(row["at"]), row["times"], row["times"].get("slow") or "") for row in rows]
+    if usual and rows:
+        cells.append(_boot("usually", usual, ""))
+    headings = ("WHEN", *(stage.removesuffix("_s").upper() for stage in _STAGES), "SLOW")
+    return Table(headings, tuple(cells), ("TCP", "SPL", "KERNEL"))
+
+
+def _boot(when: str, times: Answer, slow: str) -> Row:
+    stages = (times.get(stage) for stage in _STAGES)
+    figures = (Cell("" if took is None else f"{took:.1f} s") for took in stages)
+    return (Cell(when, "quiet"), *figures, Cell(slow, "warn"))
+
+
+def uses(rows: Sequence[Answer]) -> Table:
+    """Return who used a board."""
+    now = time.time()
+    cells = tuple(
+        (
+            Cell(_when(row["started_at"]), "quiet"),
+            Cell(_when(row["ended_at"]) if row["ended_at"] else f"until {_when(row['deadline'])}"),
+            Cell(ago((row["ended_at"] or now) - row["started_at"])),
+            Cell(row["who"], "strong"),
+            Cell(row["purpose"]),
+        )
+        for row in rows
+    )
+    return Table(("FROM", "TO", "FOR", "WHO", "WHAT FOR"), cells)
+
+
+def port_states(rows: Sequence[Answer]) -> Table:
+    """Return the states of relay ports."""
+    cells = tuple(
+        (
+            Cell(_when(row["timestamp"]), "quiet"),
+            Cell(f"{row['relay']}:{row['port']}", "strong"),
+            Cell(row["observed"].upper(), _POWER_TONES[row["observed"]]),
+            Cell("" if row["change"] else "still", "quiet"),
+            Cell(row["asked"].upper() if row["asked"] != "unknown" else ""),
+            Cell(row["switched_by"] or ""),
+            Cell(_when(row["switched_at"]), "quiet"),
+            Cell("drift" if row["drift"] else "", "bad"),
+            Cell(row["reason"]),
+        )
+        for row in rows
+    )
+    headings = ("WHEN", "PORT", "STATE", "", "ASKED", "LAST BY", "AT", "", "WHY")
+    return Table(headings, cells, ("AT", "LAST BY"))
+
+
+_POWER_TONES: dict[str, Tone] = {"on": "good", "off": "quiet", "unknown": "warn"}
 
 
 def liveness(rows: Sequence[Answer]) -> Table:
@@ -129,11 +211,17 @@ def commands(rows: Sequence[Answer]) -> Table:
 
 
 def events(rows: Sequence[Answer]) -> Table:
-    """Return events."""
+    """Return events; the last words of a console go with the event that they came before."""
     cells = tuple(
-        (Cell(_when(row["at"]), "quiet"), Cell(row["subject"], "strong"), Cell(row["text"])) for row in rows
+        (Cell(_when(row["at"]), "quiet"), Cell(row["subject"], "strong"), Cell(_with_words(row)))
+        for row in rows
     )
     return Table(("WHEN", "WHAT", "EVENT"), cells)
+
+
+def _with_words(row: Answer) -> str:
+    words = row.get("words")
+    return f'{row["text"]}; last words "{words[-1]}"' if words else str(row["text"])
 
 
 def samples(rows: Sequence[Answer]) -> Table:

@@ -32,7 +32,7 @@ class LocalAgent:
         del sighted
         command = complete(command, target, self._timeout)
         sent = letter(command, encode(command), self._timeout)
-        reader, writer = await self._connect()
+        reader, writer = await self.connect()
         try:
             writer.write(sent.payload + b"\n")
             await writer.drain()
@@ -45,7 +45,8 @@ class LocalAgent:
         finally:
             writer.close()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a conversation with the agent; raises Failure when nobody listens, or not to us."""
         try:
             return await asyncio.open_unix_connection(self._path, limit=MAX_PAYLOAD)
         except PermissionError as error:

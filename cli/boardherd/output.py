@@ -54,6 +54,22 @@ def emit_line(*cells: Cell) -> None:
         click.echo("  ".join(printable(cell.text) for cell in cells))
 
 
+def emit_labelled(label: str, cell: Cell) -> None:
+    """Print a text behind its label; on a narrow terminal it goes on below itself."""
+    text = printable(cell.text)
+    if not sys.stdout.isatty():
+        click.echo(f"{label}{text}".rstrip())
+        return
+    from rich.text import Text
+
+    screen = console()
+    lines = Text(text, style=STYLES[cell.tone]).wrap(screen, max(screen.width - len(label), _ROOM_FOR_WORDS))
+    for number, line in enumerate(lines):
+        line.rstrip()
+        before = Text(label, style=STYLES["quiet"]) if number == 0 else Text(" " * len(label))
+        screen.print(before + line, soft_wrap=True)
+
+
 def emit_table(table: Table, *, headings: bool = True, indent: int = 0) -> None:
     """Print a table; nothing at all if it has no rows."""
     table = without_empty_columns(table)

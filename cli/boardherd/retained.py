@@ -249,14 +249,17 @@ def _plain(message: Status | BoardState | PortState | CommandStep) -> dict[str, 
 
 
 def _board_core(state: BoardState) -> tuple[object, ...]:
-    lock = state.record.lock
-    return state.record.verdict, state.record.blame, state.record.reason, lock and (lock.id, lock.until)
+    record, lock = state.record, state.record.lock
+    wiring = record.wiring.state if record.wiring else None
+    held = lock and (lock.id, lock.until)
+    return record.verdict, record.blame, record.reason, held, wiring, record.slow
 
 
 def _told(state: BoardState) -> str:
     """Return what is said of a board, and who holds it."""
-    lock = state.record.lock
-    return f"{state.text}; held by {holder(shown(lock), state.record.at / 1e6)}" if lock else state.text
+    lock, wiring = state.record.lock, state.record.wiring
+    text = f"{state.text}; held by {holder(shown(lock), state.record.at / 1e6)}" if lock else state.text
+    return f"{text}; wiring suspect: {wiring.text}" if wiring and wiring.state == "suspect" else text
 
 
 def _port_core(state: PortState) -> tuple[object, ...]:

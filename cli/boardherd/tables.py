@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from boardherd.holding import holder, lock_on
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
 from boardherd_shared.records import Blame, Health, Power, Verdict
+from boardherd_shared.spans import coarse
 from boardherd_shared.views import BoardView, FleetView, LockView, PcView, PortView, RelayView
+
+if TYPE_CHECKING:
+    from boardherd_shared.why_all import Cause
 
 Tone = Literal["", "good", "bad", "warn", "quiet", "strong"]
 
@@ -62,10 +66,31 @@ _POWER_TONE: dict[Power, Tone] = {Power.ON: "good", Power.OFF: "quiet", Power.UN
 
 def ago(seconds: float) -> str:
     """Return a length of time as people say it: ``3 s``, ``14 min``, ``2 h``, ``9 d``."""
-    for limit, size, unit in ((120, 1, "s"), (120 * 60, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            return f"{max(0, int(seconds // size))} {unit}"
-    return f"{int(seconds // 86400)} d"
+    return coarse(seconds)
+
+
+def state_tone(state: str) -> Tone:
+    """Return how a verdict, or the status of a PC or a relay, should feel."""
+    tones: dict[str, Tone] = {it.value: tone for it, tone in _VERDICT_TONE.items()}
+    tones |= {it.value: tone for it, tone in _PC_TONE.items()}
+    tones |= {it.value: tone for it, tone in _RELAY_TONE.items()}
+    return tones.get(state, "")
+
+
+def causes_table(causes: Sequence[Cause], now: float) -> Table:
+    """Return what keeps boards from being alive, a line for each cause, ``now`` in Unix seconds."""
+    tones: dict[str, Tone] = {verdict_word(it): tone for it, tone in _VERDICT_TONE.items()}
+    rows = tuple(
+        (
+            Cell(cause.subject, "strong"),
+            Cell(f"● {cause.state}", tones.get(cause.state, "bad" if len(cause.boards) > 1 else "warn")),
+            Cell("" if cause.since is None else ago(now - cause.since)),
+            Cell(cause.blame.value if cause.blame is not Blame.NOBODY else "", "bad"),
+            Cell(cause.text),
+        )
+        for cause in causes
+    )
+    return Table(("WHAT", "STATE", "FOR", "BLAME", "WHY"), rows, ("FOR",))
 
 
 def moment(micros: int, now: float) -> str:
@@ -123,10 +148,11 @@ def _pc_troubles(fleet: FleetView) -> Iterator[tuple[str, Tone, str]]:
         elif pc.sample and pc.sample.status in {Health.WARNING, Health.CRITICAL}:
             tone: Tone = "bad" if pc.sample.status is Health.CRITICAL else "warn"
             yield pc.id, tone, f"{pc.sample.status.value.lower()}: {_figures(pc)}"
-        if pc.inventory_current is False:
+        if pc.inventory_current is False and pc.known:
             yield pc.id, "warn", "runs another lab.toml than the collector"
         if not pc.known:
-            yield pc.id, "warn", "is not in lab.toml"
+            add = f"; add: {pc.stanza}" if pc.stanza else ""
+            yield pc.id, "warn", f"is a new PC, it is not in lab.toml{add}"
 
 
 def _relay_troubles(fleet: FleetView) -> Iterator[tuple[str, Tone, str]]:
@@ -156,6 +182,15 @@ def _board_troubles(fleet: FleetView) -> Iterator[tuple[str, Tone, str]]:
             yield board.id, "bad", board.text or "in error"
         elif board.verdict in {Verdict.SILENT, Verdict.DEGRADED, Verdict.UNKNOWN}:
             yield board.id, _VERDICT_TONE[board.verdict], _why(board, fleet.at)
+        if suspect := _wiring_trouble(board):
+            yield board.id, "warn", suspect
+
+
+def _wiring_trouble(board: BoardView) -> str:
+    wiring = board.state.wiring if board.state else None
+    if wiring is None or wiring.state != "suspect":
+        return ""
+    return "wiring suspect, power is refused" + (f": {wiring.text}" if wiring.text else "")
 
 
 def _why(board: BoardView, now: float) -> str:
@@ -215,8 +250,8 @@ def pcs_table(pcs: Sequence[PcView]) -> Table:
 def _pc_row(pc: PcView) -> Row:
     it = pc.sample
     sick = it is not None and it.status in {Health.WARNING, Health.CRITICAL}
-    note = "" if pc.known else "not in lab.toml"
-    if pc.inventory_current is False:
+    note = "" if pc.known else "new PC, not in lab.toml"
+    if pc.inventory_current is False and pc.known:
         note = "another lab.toml"
     if pc.status is PcStatus.OFFLINE and not note:
         note = pc.text
@@ -267,7 +302,9 @@ def _standing(board: BoardView) -> Iterator[str]:
         yield f"out of use: {board.deactivated}"
     if board.contested_by:
         yield f"declared by {', '.join(board.contested_by)} too"
-    for reason in dict.fromkeys((board.fault, reason_of(board))):
+    slow = board.state.slow if board.state else None
+    told = (board.fault, reason_of(board), _wiring_trouble(board), slow and f"slow boot: {slow}")
+    for reason in dict.fromkeys(told):
         if reason:
             yield reason
 
@@ -338,6 +375,22 @@ def _port_row(port: PortView, now: float, dark: bool) -> Row:
 
 
 _MARK = {Power.ON: "●", Power.OFF: "○", Power.UNKNOWN: "?"}
+
+
+def probes_table(board: BoardView, now: float) -> Table:
+    """Return what each probe of a board saw last, ``now`` in Unix seconds."""
+    tones: dict[str, Tone] = {"yes": "good", "no": "bad", "unavailable": "warn"}
+    rows = tuple(
+        (
+            Cell(probe.probe, "strong"),
+            Cell(f"● {probe.answer}", tones[probe.answer]),
+            Cell(f"{ago(now - probe.at / 1e6)} ago", "quiet"),
+            Cell("" if probe.duration_s is None else f"{probe.duration_s * 1e3:.0f} ms"),
+            Cell(probe.text),
+        )
+        for probe in (board.state.probes if board.state else ())
+    )
+    return Table(("PROBE", "ANSWER", "SEEN", "TOOK", "WHAT"), rows, ("TOOK",))
 
 
 def relay_heading(relay: RelayView) -> Row:

@@ -21,7 +21,7 @@ _PORT = re.compile(r"(?P<relay>.+):(?P<port>[1-9][0-9]{0,2})")
 
 @dataclass(frozen=True)
 class Target:
-    """What a command is for: a board, one relay port, or else the whole test PC."""
+    """What a command is for: a board, one relay port, a relay's ports at one test PC, or else the whole test PC."""
 
     site: str
     pc: str
@@ -36,7 +36,7 @@ class Target:
     def label(self) -> str:
         """What people call it."""
         if self.relay is not None:
-            return f"{self.relay}:{self.port}"
+            return f"{self.relay}:{self.port}" if self.port else self.relay
         return self.board or self.pc
 
 
@@ -94,6 +94,29 @@ def port_target(fleet: FleetView, name: str) -> Target:
     if port.pc is None:
         raise Failure(Exit.USAGE, f"{port.relay}:{port.port} belongs to no test PC, so nobody can switch it")
     return Target(fleet.site, port.pc, relay=port.relay, port=port.port, belongs_to=port.board)
+
+
+def relay_target(fleet: FleetView, name: str, pc: str | None = None) -> Target:
+    """Return the ports of the relay that ``name`` means at one test PC, as a target; raises Failure in words."""
+    relay = named(fleet, name, "relay").id
+    users = sorted({port.pc for it in fleet.relays if it.id == relay for port in it.ports if port.pc})
+    if pc is not None:
+        users = [user for user in users if user == pc_target(fleet, pc).pc]
+    match users:
+        case [one]:
+            return Target(fleet.site, one, relay=relay)
+        case []:
+            who = f"{pc} uses no port of it" if pc else "no test PC uses it"
+            raise Failure(Exit.USAGE, f"{relay} cannot be traced: {who}")
+        case _:
+            raise Failure(Exit.USAGE, f"{', '.join(users)} all use {relay}; choose one with --pc")
+
+
+def relay_here(name: str) -> Target:
+    """Return the ports of a relay at the agent of this machine, which knows ids and no names; raises Failure."""
+    if not is_slug(name):
+        raise Failure(Exit.USAGE, f'"{name}" is no id of a relay, and the agent knows no names')
+    return Target("", HERE, relay=name)
 
 
 def pc_target(fleet: FleetView, name: str) -> Target:

@@ -20,22 +20,19 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code: 78 for a bad configuration, 1 when it could not run on."""
     options = _parser().parse_args(argv)
     try:
-        document = Document.read(options.config)
-        settings = document.parse(CollectorSettings)
-        inventory = Inventory.read(settings.inventory)
-        _check(document, settings)
+        settings, inventory = _read(options.config)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return lifecycle.EXIT_CONFIG
     if options.check_config:
         sys.stdout.write(f"{options.config}: good; {_summary(inventory)}\n")
         return 0
-    logs.configure(options.log_level or settings.log_level, settings.log_format)
     if options.work is not None:
         from boardherd_collector import upkeep_commands
 
+        logs.configure(options.log_level or settings.log_level, settings.log_format)
         return upkeep_commands.run(options, settings, inventory)
-    return _run(settings, inventory)
+    return _run(options, settings, inventory)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,6 +76,15 @@ def _command(
     return command
 
 
+def _read(config: Path) -> tuple[CollectorSettings, Inventory]:
+    """Read and check everything that is configured; raises ConfigError."""
+    document = Document.read(config)
+    settings = document.parse(CollectorSettings)
+    inventory = Inventory.read(settings.inventory)
+    _check(document, settings)
+    return settings, inventory
+
+
 def _check(document: Document, settings: CollectorSettings) -> None:
     """Find what no setting alone can tell; raises ConfigError."""
     from boardherd_collector.web.listen import read_token
@@ -93,23 +99,34 @@ def _summary(inventory: Inventory) -> str:
     return f"site {lab.site}: {len(lab.pc)} PCs, {len(lab.relay)} relays, {len(lab.board)} boards"
 
 
-def _run(settings: CollectorSettings, inventory: Inventory) -> int:
+def _run(options: argparse.Namespace, settings: CollectorSettings, inventory: Inventory) -> int:
+    """Be the collector; SIGHUP has it read its configuration again."""
+    troubles: list[str] = []
+    code = lifecycle.run(
+        _collector(options, settings, inventory, troubles),
+        reload=lambda: _collector(options, *_read(options.config), troubles),
+    )
+    for trouble in troubles:
+        sys.stderr.write(f"{trouble}\n")
+    return 1 if troubles else code
+
+
+def _collector(
+    options: argparse.Namespace, settings: CollectorSettings, inventory: Inventory, troubles: list[str]
+) -> lifecycle.Main:
+    """Return what is the collector when it is called; it puts into ``troubles`` why it could not run on."""
     from boardherd_collector import app
     from boardherd_collector.stores.base import StoreError
     from boardherd_collector.web.listen import PortBusy
 
-    troubles: list[str] = []
-
-    async def run() -> None:
+    async def collector() -> None:
+        logs.configure(options.log_level or settings.log_level, settings.log_format)
         try:
             await app.run(settings, inventory)
         except* (StoreError, PortBusy) as group:
             troubles.extend(str(trouble) for trouble in group.exceptions)
 
-    code = lifecycle.run(run)
-    for trouble in troubles:
-        sys.stderr.write(f"{trouble}\n")
-    return 1 if troubles else code
+    return collector
 
 
 if __name__ == "__main__":

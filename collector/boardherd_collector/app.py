@@ -24,6 +24,7 @@ from boardherd_collector.stores.timescale import TimescaleStore
 from boardherd_collector.stores.timescale_objects import Policies
 from boardherd_collector.times import SECOND
 from boardherd_collector.web.server import serve as serve_web
+from boardherd_shared.definitions import definitions_of
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.lifecycle import notify, watchdog_interval
 from boardherd_shared.topics import Topics
@@ -98,7 +99,13 @@ async def run(
     async def show() -> None:
         await begin.wait()
         await serve_web(
-            settings.http, fleet=fleet, health=health, counters=counters, store=store, on_listening=listening
+            settings.http,
+            fleet=fleet,
+            health=health,
+            counters=counters,
+            store=store,
+            definitions=definitions_of(inventory),
+            on_listening=listening,
         )
 
     async with asyncio.TaskGroup() as around:

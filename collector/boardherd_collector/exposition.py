@@ -20,6 +20,7 @@ from boardherd_collector.counters import Counters
 from boardherd_collector.fleet_view import REFRESH_S, STALE_INTERVALS
 from boardherd_collector.health import BROKER, STORE, Health
 from boardherd_collector.metrics import METRICS, Metric
+from boardherd_shared.drift import is_drifting
 from boardherd_shared.model import PcStatus
 from boardherd_shared.records import Health as HostHealth
 from boardherd_shared.records import HostRecord, Power, RelayRecord, Verdict
@@ -278,6 +279,9 @@ def _board(sheet: _Sheet, board: BoardView, heard: set[str]) -> None:
         return
     if state.verdict is board.verdict:
         sheet.add("boardherd_board_verdict_since_timestamp_seconds", state.since * 1e-6, **names)
+    if state.wiring is not None:
+        sheet.add("boardherd_board_wiring_suspect", state.wiring.state == "suspect", **names)
+    sheet.add("boardherd_board_boot_slow", bool(state.slow), **names)
     for probe in state.probes:
         if probe.answer == "unavailable":
             continue
@@ -306,15 +310,6 @@ def _port(sheet: _Sheet, port: PortView, state: RelayRecord) -> None:
         return
     sheet.add("boardherd_relay_port_on", state.observed is Power.ON, **names)
     sheet.add("boardherd_relay_port_drift", is_drifting(state), **names)
-
-
-def is_drifting(state: RelayRecord) -> bool:
-    """Tell whether a port, as far as it is known, is not what was asked for or what is normal for it."""
-    if state.observed is Power.UNKNOWN:
-        return False
-    not_asked = state.asked is not Power.UNKNOWN and state.asked is not state.observed
-    not_normal = state.expected not in {"any", state.observed}
-    return not_asked or not_normal
 
 
 def _is_fresh(age_s: float | None) -> bool:

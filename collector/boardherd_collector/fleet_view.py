@@ -11,9 +11,10 @@ from boardherd_collector.marks import Marks, Thing
 from boardherd_collector.times import SECOND, TOLERANCE
 from boardherd_shared.inventory import BoardConfig, Inventory, PcConfig
 from boardherd_shared.locks import Lock
-from boardherd_shared.messages import Standing
+from boardherd_shared.messages import HostFacts, Standing
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
 from boardherd_shared.records import BoardRecord, Power, RelayRecord, Verdict
+from boardherd_shared.stanzas import pc_stanza
 from boardherd_shared.values import one_line
 from boardherd_shared.views import BoardView, FleetView, LockView, PcView, PortView, RelayView
 
@@ -132,12 +133,19 @@ def _pc(inventory: Inventory, agent: Agent, marks: Marks, now: float) -> PcView:
         sample=sample,
         clock_ahead_s=ahead_s,
         inventory_current=hello.inventory == inventory.hash if hello else None,
+        inventory=(hello.inventory or None) if hello else None,
+        stanza=None if agent.known else _stanza(inventory, agent.id, facts),
         versions=dict(hello.versions) if hello else {},
         known=agent.known,
         online=online,
         maintenance=marks.maintenance.text if marks.maintenance else None,
         notes=marks.notes,
     )
+
+
+def _stanza(inventory: Inventory, id_: str, facts: HostFacts | None) -> str | None:
+    """Return what to add to lab.toml for a PC that it does not name."""
+    return pc_stanza(id_, facts, {pc.ip for pc in inventory.lab.pc.values() if pc.ip})
 
 
 def how_is(agent: Agent, now: float) -> str:

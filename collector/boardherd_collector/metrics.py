@@ -197,6 +197,17 @@ _BOARD = (
         ("board", "pc", "probe"),
     ),
     Metric(
+        "boardherd_board_wiring_suspect",
+        "1 while power cycles show that the board hangs on other ports than the inventory says, and power is refused,"
+        " else 0; absent where no relay powers it.",
+        BOARD,
+    ),
+    Metric(
+        "boardherd_board_boot_slow",
+        "1 when the board's last boot was slower than its own past, else 0.",
+        BOARD,
+    ),
+    Metric(
         "boardherd_board_info",
         "Always 1; the labels tell the platform and the test farm of the board.",
         ("board", "pc", "platform", "test_farm"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from boardherd_shared.command import CommandStep
-from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord
+from boardherd_shared.records import BoardRecord, EventRecord, HostRecord, RelayRecord, Wiring
 
 SECOND = 1_000_000
 TOLERANCE = 5 * SECOND
@@ -94,17 +94,24 @@ def _inner_times(record: AnyRecord, at: int, by: int) -> dict[str, object]:
     match record:
         case BoardRecord():
             probes = tuple(probe.model_copy(update={"at": _moved(probe.at, by)}) for probe in record.probes)
-            return {"since": _moved(record.since, by), "probes": probes}
+            return {"since": _moved(record.since, by), "probes": probes, "wiring": _proof(record.wiring, by)}
         case RelayRecord():
             return {
                 "since": _moved(record.since, by),
                 "switched_at": record.switched_at and _moved(record.switched_at, by),
                 "drift_since": record.drift_since and _moved(record.drift_since, by),
+                "proved_at": record.proved_at and _moved(record.proved_at, by),
             }
         case EventRecord(command=CommandStep() as step):
             return {"command": step.model_copy(update={"at": at / SECOND})}
         case _:
             return {}
+
+
+def _proof(wiring: Wiring | None, by: int) -> Wiring | None:
+    if wiring is None or wiring.at is None:
+        return wiring
+    return wiring.model_copy(update={"at": _moved(wiring.at, by)})
 
 
 def _moved(at: int, by: int) -> int:

@@ -7,14 +7,12 @@ One file for the whole lab, the same on every PC and on the collector; each agen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from boardherd_shared.claims import double_claims, wires
-from boardherd_shared.ids import RESERVED_AGENT_IDS, is_slug
 from boardherd_shared.lab import (
     DEFAULT_DRIVER,
     MIN_OFF_TIME_S,
@@ -27,9 +25,9 @@ from boardherd_shared.lab import (
     PcConfig,
     RelayConfig,
 )
-from boardherd_shared.model import Capability, Platform
-from boardherd_shared.secrets import SecretMissing, resolve
-from boardherd_shared.settings import ConfigError, Document, Key
+from boardherd_shared.lab_rules import faults
+from boardherd_shared.secrets import SecretMissing, is_reference, resolve
+from boardherd_shared.settings import ConfigError, Document, Key, read_text
 
 __all__ = [
     "DEFAULT_DRIVER",
@@ -58,20 +56,16 @@ class Inventory:
     @classmethod
     def read(cls, path: Path) -> Inventory:
         """Return the inventory in ``path``; raises ConfigError with a sentence for each fault."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        return cls.parse(text, path)
+        return cls.parse(read_text(path), path)
 
     @classmethod
     def parse(cls, text: str, path: Path = Path("lab.toml")) -> Inventory:
         """Return the inventory in ``text``; ``path`` is for messages. Raises ConfigError."""
         document = Document(path, text)
-        _apply_defaults(document.data)
+        _apply_defaults(document)
         lab = document.parse(Lab)
-        if faults := list(_faults(lab, document)):
-            raise ConfigError("\n".join(faults))
+        if found := [*_faults_of_defaults(lab, document), *document.sentences(faults(lab, document))]:
+            raise ConfigError("\n".join(found))
         return cls(lab, document, text)
 
     def boards_of(self, pc: str) -> dict[str, BoardConfig]:
@@ -100,84 +94,58 @@ class Inventory:
         except SecretMissing as error:
             raise ConfigError(self.document.fault(("relay", relay), str(error))) from error
         except ValidationError as error:
-            raise ConfigError("\n".join(self.document.explain(error, below=("relay", relay)))) from error
+            raise ConfigError("\n".join(self._explain_options(relay, error, model))) from error
+
+    def check_options(self, relay: str, model: type[BaseModel]) -> tuple[BaseModel | None, list[str]]:
+        """Check the driver's own keys of ``relay`` where nobody has its secrets.
+
+        What refers to a secret counts as right. Returns the keys as ``model``, in which the references stand as
+        they are, or None where they do not fit into it; and a sentence for each fault.
+        """
+        try:
+            return model.model_validate(self.lab.relay[relay].options), []
+        except ValidationError as error:
+            return None, self._explain_options(relay, error, model, spare=is_reference)
+
+    def _explain_options(
+        self,
+        relay: str,
+        error: ValidationError,
+        model: type[BaseModel],
+        spare: Callable[[str], bool] = lambda _text: False,
+    ) -> list[str]:
+        """Return a sentence for each fault, but for values that are to be spared."""
+        options = "options" in self.document.data["relay"][relay]
+        below: Key = ("relay", relay, "options") if options else ("relay", relay)
+        return self.document.explain(error, model, below, tuple(RelayConfig.model_fields), spare)
 
 
-def _apply_defaults(data: dict[str, Any]) -> None:
+def _apply_defaults(document: Document) -> None:
     """Fill each board and relay with the keys of ``defaults`` it does not have itself."""
-    defaults = data.get("defaults")
+    defaults = document.data.get("defaults")
     if not isinstance(defaults, dict):
         return
     for part in ("board", "relay"):
         given = defaults.get(part)
-        things = data.get(part)
+        things = document.data.get(part)
         if isinstance(given, dict) and isinstance(things, dict):
             for id_, thing in things.items():
                 if isinstance(thing, dict):
                     things[id_] = given | thing
+                    document.inherit((part, id_), ("defaults", part))
 
 
-def _faults(lab: Lab, document: Document) -> Iterator[str]:
-    """Yield a sentence for everything that the model alone cannot see."""
-    yield from _bad_ids(lab, document)
-    for id_, board in lab.board.items():
-        yield from _bad_references(lab, document, id_, board)
-    yield from double_claims(lab, document)
-
-
-def _bad_ids(lab: Lab, document: Document) -> Iterator[str]:
-    for part, things in (("pc", lab.pc), ("relay", lab.relay), ("board", lab.board)):
-        for id_ in things:
-            if not is_slug(id_):
-                yield document.fault(
-                    (part, id_),
-                    "an id consists of a-z, 0-9, dot, dash and underscore, and starts with a-z or 0-9",
-                )
-    for id_ in lab.pc:
-        if id_ in RESERVED_AGENT_IDS:
-            yield document.fault(("pc", id_), f'"{id_}" is a reserved word; give the PC another id')
-
-
-def _bad_references(lab: Lab, document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
-    def fault(key: Key, message: str) -> str:
-        return document.fault(("board", id_, *key), message)
-
-    if board.pc is not None and board.pc not in lab.pc:
-        yield fault(("pc",), f'there is no test PC "{board.pc}"; add pc.{board.pc} = {{}}')
-    if board.platform is not None and board.platform not in {*Platform, *lab.codes.platform}:
-        yield fault(
-            ("platform",), f'unknown platform "{board.platform}"; add it to codes.platform if it is right'
-        )
-    for capability in board.capabilities:
-        if capability not in {*Capability, *lab.codes.capability}:
-            yield fault(
-                ("capabilities",),
-                f'unknown capability "{capability}"; add it to codes.capability if it is right',
-            )
-    for name, seconds in (("off_time", board.off_time), ("min_off", board.min_off)):
-        if seconds < MIN_OFF_TIME_S:
-            yield fault(
-                (name,), f"a board must stay off for at least {MIN_OFF_TIME_S:g} s, not {seconds:g} s"
-            )
-    yield from _bad_feeds(lab, document, id_, board)
-    yield from _bad_probes(document, id_, board)
-
-
-def _bad_feeds(lab: Lab, document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
-    for key, wire in wires(board):
-        relay = lab.relay.get(wire.relay)
-        if relay is None:
-            yield document.fault(("board", id_, *key), f'there is no relay "{wire.relay}"')
-        elif wire.port > relay.port_count:
-            yield document.fault(
-                ("board", id_, *key),
-                f"{wire.relay} has {relay.port_count} ports, there is no port {wire.port} (see port_count)",
-            )
-
-
-def _bad_probes(document: Document, id_: str, board: BoardConfig) -> Iterator[str]:
-    needs_address = [probe for probe in board.probes if probe.split(":")[0] in {"ping", "tcp", "ssh"}]
-    if needs_address and not board.board_ip:
-        yield document.fault(("board", id_, "probes"), f'the probe "{needs_address[0]}" needs board_ip')
-    if "console" in board.probes and not board.serial_port:
-        yield document.fault(("board", id_, "probes"), 'the probe "console" needs serial_port')
+def _faults_of_defaults(lab: Lab, document: Document) -> list[str]:
+    """Return what is wrong with defaults that nothing uses: the model has not seen them."""
+    found: list[str] = []
+    parts: tuple[tuple[str, dict[str, Any], type[BaseModel], bool], ...] = (
+        ("board", lab.defaults.board, BoardConfig, bool(lab.board)),
+        ("relay", lab.defaults.relay, RelayConfig, bool(lab.relay)),
+    )
+    for part, given, model, used in parts:
+        try:
+            if not used:
+                model.model_validate(given)
+        except ValidationError as error:
+            found += document.explain(error, model, ("defaults", part))
+    return found

@@ -7,13 +7,29 @@ What one entry alone can tell is checked here; what needs the whole file, in
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from boardherd_shared.addresses import Host, IpAddress, canonical
 from boardherd_shared.command import Duration
-from boardherd_shared.ids import Slug
+from boardherd_shared.fault_words import MAC_PATTERN
+from boardherd_shared.ids import Operator, Slug
 from boardherd_shared.model import DeviceType, RelayModel, TestFarm
+from boardherd_shared.probes import parse_probe
+from boardherd_shared.values import Text
 
 DEFAULT_DRIVER = {
     RelayModel.ETH_008_A: "devantech",
@@ -25,10 +41,27 @@ DEFAULT_DRIVER = {
 MIN_OFF_TIME_S = 2.0
 """Nothing may be configured to be off for less: supplies hold up and boards do not reset."""
 
-Mac = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$", to_upper=True)]
-ShortText = Annotated[str, StringConstraints(max_length=200)]
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise ValueError(f'"{text}" is no UUID; leave the key out and one is made') from None
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("NUL characters are not allowed")
+    return text
+
+
+Mac = Annotated[str, StringConstraints(pattern=MAC_PATTERN, to_upper=True)]
+Uuid = Annotated[str, StringConstraints(max_length=45), AfterValidator(_uuid)]
+Word = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
+ShortText = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+LongText = Annotated[str, StringConstraints(min_length=1, max_length=5000), AfterValidator(_storable)]
+"""Text that may have several lines."""
 _FEED = re.compile(r"(?P<relay>[a-z0-9][a-z0-9._-]{0,62}):(?P<port>\d{1,3})")
-_PROBE = re.compile(r"[a-z]+(:\d{1,5})?")
 
 
 class _Part(BaseModel):
@@ -40,7 +73,7 @@ class Feed(_Part):
 
     relay: Slug = Field(description="id of the relay")
     port: int = Field(ge=1, le=100, description="port of the relay, from 1")
-    after: Duration = Field(0.0, description="switch on this long after the feed before it")
+    after: Duration = Field(0.0, le=300, description="switch on this long after the feed before it")
     off_time: Duration | None = Field(
         None, description="stay off at least this long; the board's own by default"
     )
@@ -80,17 +113,34 @@ def _feed(value: object) -> object:
         text = options.pop("port", None)
     if not isinstance(text, str) or not (match := _FEED.fullmatch(text)):
         raise ValueError(f'"{text}" is no relay port; write "eth-1:3", the relay and its port from 1')
+    if int(match["port"]) == 0:
+        raise ValueError(f'"{text}" is no relay port; ports are counted from 1')
     return options | {"relay": match["relay"], "port": int(match["port"])}
 
 
 def _probe(value: object) -> object:
-    if isinstance(value, str) and not _PROBE.fullmatch(value):
-        raise ValueError(f'"{value}" is no probe; write for example "ping", "ssh", "tcp:80" or "console"')
+    if isinstance(value, str):
+        parse_probe(value)
+    return value
+
+
+def _serial_port(value: object) -> object:
+    """Refuse the URL of a serial port that nobody could open."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    parts = urlsplit(value)
+    try:
+        complete = bool(parts.hostname and parts.port)
+    except ValueError:
+        complete = False
+    if parts.scheme not in {"socket", "rfc2217"} or not complete:
+        raise ValueError(f'"{value}" cannot be opened; write socket://host:port or rfc2217://host:port')
     return value
 
 
 PowerFeed = Annotated[Feed, BeforeValidator(_feed)]
 BoardLine = Annotated[Line, BeforeValidator(_feed)]
+SerialPort = Annotated[ShortText, BeforeValidator(_serial_port)]
 ProbeName = Annotated[str, BeforeValidator(_probe)]
 
 
@@ -98,11 +148,14 @@ class PcConfig(_Part):
     """A test PC; its id is its host name in lower case."""
 
     name: ShortText | None = Field(None, description="free text for people")
-    ip: str | None = Field(None, max_length=45, description="its address, if it shall be checked")
+    uuid: Uuid | None = Field(
+        None, description="its key in the database, where it had one before; else one is made"
+    )
+    ip: IpAddress | None = Field(None, description="its address, if it shall be checked; unique")
     rack: ShortText | None = Field(None, description="what alerts are grouped by")
     location: ShortText | None = Field(None, description="where it stands")
-    comment: str | None = Field(None, description="anything else")
-    disk_mountpoint: str = Field("/", description="the disk that the statistics are about")
+    comment: LongText | None = Field(None, description="anything else")
+    disk_mountpoint: Word = Field("/", description="the disk that the statistics are about")
     watched_by: Slug | None = Field(
         None, description="another PC that watches the boards of a PC without an agent"
     )
@@ -111,14 +164,13 @@ class PcConfig(_Part):
 class RelayConfig(_Part):
     """A relay module or power strip. Keys that are not listed here belong to its driver."""
 
-    name: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="free text for people"
+    name: Word | None = Field(None, description="free text for people; unique")
+    uuid: Uuid | None = Field(
+        None, description="its key in the database, where it had one before; else one is made"
     )
     kind: Slug | None = Field(None, description="the driver; devantech for ETH models unless given")
     model_type: RelayModel = Field(RelayModel.CUSTOM, description="what it is in the lab's words")
-    address: str | None = Field(
-        None, max_length=255, description="host name or IP address, for network relays"
-    )
+    address: Host | None = Field(None, description="host name or IP address, for network relays")
     tcp_port: int | None = Field(None, ge=1, le=65535, description="TCP port; the driver's own by default")
     unit: int | None = Field(
         None, ge=0, le=255, description="unit behind a gateway, for drivers that have units"
@@ -160,35 +212,32 @@ class RelayConfig(_Part):
     @property
     def endpoint(self) -> tuple[str, int | None, int | None] | None:
         """What may not be claimed twice; None for relays without an address."""
-        return (self.address.lower(), self.tcp_port, self.unit) if self.address else None
+        return (canonical(self.address), self.tcp_port, self.unit) if self.address else None
 
 
 class BoardConfig(_Part):
     """A board: what it is, who controls it, what powers it, how to tell that it lives."""
 
-    name: ShortText | None = Field(None, description="free text for people")
+    name: ShortText | None = Field(None, description="free text for people; unique")
+    uuid: Uuid | None = Field(
+        None, description="its key in the database, where it had one before; else one is made"
+    )
     pc: Slug | None = Field(None, description="the test PC that controls it")
     platform: str | None = Field(None, description="TI platform code, or one of codes.platform")
     device_type: DeviceType = Field(DeviceType.EVM, description="kind of hardware")
     test_farm: TestFarm | None = Field(None, description="the farm it belongs to")
-    project: Annotated[str, StringConstraints(max_length=50)] | None = Field(
+    project: Annotated[Text, StringConstraints(min_length=1, max_length=50)] | None = Field(
         None, description="project using it"
     )
-    hardware_serial_number: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="serial number; unique"
-    )
-    pg_version: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="silicon revision"
-    )
-    execution_engine: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="what runs tests on it"
-    )
+    hardware_serial_number: Word | None = Field(None, description="serial number; unique")
+    pg_version: Word | None = Field(None, description="silicon revision")
+    execution_engine: Word | None = Field(None, description="what runs tests on it")
     capabilities: tuple[str, ...] = Field((), description="what it can be used for")
-    board_ip: str | None = Field(
-        None, max_length=255, description="its address, for ping, tcp and ssh probes"
-    )
-    serial_port: str | None = Field(
-        None, description="its console: a name below /dev/serial/by-id, a device path, or a socket:// URL"
+    board_ip: Host | None = Field(None, description="its address, for the probes that ask over the network")
+    serial_port: SerialPort | None = Field(
+        None,
+        description="its console: a name below /dev/serial/by-id, a device path, socket://host:port, or"
+        " rfc2217://host:port",
     )
     serial_baud: int = Field(115200, ge=300, le=4_000_000, description="speed of the console")
     power: tuple[PowerFeed, ...] = Field(
@@ -198,9 +247,9 @@ class BoardConfig(_Part):
         default_factory=dict,
         description="relay ports that do not power it: lines.reset is what the command reset pulses",
     )
-    off_time: Duration = Field(5.0, description="how long a power cycle stays off")
+    off_time: Duration = Field(5.0, le=3600, description="how long a power cycle stays off")
     min_off: Duration = Field(
-        5.0, description="once off, it stays off at least this long; an earlier on waits and says so"
+        5.0, le=3600, description="once off, it stays off at least this long; an earlier on waits and says so"
     )
     max_ons: int = Field(
         12, ge=0, le=1000, description="most times it may be switched on within a minute; 0 for no limit"
@@ -213,15 +262,31 @@ class BoardConfig(_Part):
     )
     normally: Literal["on", "off", "any"] = Field("any", description="the state its power should be in")
     console: Literal["off", "when-idle", "tap"] = Field(
-        "when-idle", description="whether the console is watched"
+        "when-idle",
+        description="who has the console: nobody watches it; the agent listens while nobody holds the board; or the"
+        " agent keeps it and shares it",
+    )
+    console_tcp: int | None = Field(
+        None,
+        ge=1024,
+        le=65535,
+        description="TCP port of 127.0.0.1 on its test PC where a tapped console is shared with programs; one's own",
     )
     probes: tuple[ProbeName, ...] = Field(
-        (), description="how to tell that it lives: ping, ssh, tcp:80, console"
+        (),
+        description="how to tell that it lives: ping, ssh, tcp:80, http:8080/health, usb:1-1.4, command:NAME, console",
     )
     boot_time: Duration = Field(90.0, description="how long it may take to boot before its silence counts")
-    max_lock: Duration = Field(8 * 3600.0, description="the longest lock anybody gets")
+    max_lock: Duration = Field(8 * 3600.0, ge=60, description="the longest lock anybody gets")
     location: ShortText | None = Field(None, description="where it is")
-    description: str | None = Field(None, description="what it is, at length")
+    description: LongText | None = Field(None, description="what it is, at length")
+
+    @field_validator("console_tcp")
+    @classmethod
+    def _shared_where_tapped(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port is not None and info.data.get("console", "tap") != "tap":
+            raise ValueError('only a tapped console is shared; add console = "tap"')
+        return port
 
     @property
     def wires(self) -> tuple[Feed | Line, ...]:
@@ -240,14 +305,14 @@ class Codes(_Part):
     """Codes that a lab adds to the open choices."""
 
     platform: tuple[Slug, ...] = Field((), description="further platforms")
-    capability: tuple[str, ...] = Field((), description="further capabilities")
+    capability: tuple[Slug, ...] = Field((), description="further capabilities, in lower case")
 
 
 class Lab(_Part):
     """The whole of lab.toml."""
 
     site: Slug = Field(description="the lab's id; first level of every topic")
-    admins: tuple[str, ...] = Field((), description="broker user names that may do what others may not")
+    admins: tuple[Operator, ...] = Field((), description="broker user names that may do what others may not")
     defaults: Defaults = Field(default_factory=Defaults, description="what boards and relays have in common")
     codes: Codes = Field(default_factory=Codes, description="codes that this lab adds to the open choices")
     pc: dict[str, PcConfig] = Field(default_factory=dict, description="test PCs by id")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 import time
@@ -38,6 +39,7 @@ from boardherd_shared.ids import new_session
 _UNSUPPORTED_PROTOCOL = 132
 _REFUSED_FOR_GOOD = {133, 134, 135, 138, 4, 5}
 """Reason codes that trying again does not mend: client id, credentials, authorisation, banned."""
+FAILURE = 128  # reason codes from here on mean that something was not done
 _CALL_TIMEOUT_S = 5.0
 _GOODBYE_TIMEOUT_S = 2.0
 _STEADY_S = 10.0
@@ -48,6 +50,8 @@ RECEIVE_MAXIMUM = 200
 """Unacknowledged messages that a broker may have on the way to us (MQTT 5)."""
 MAX_PACKET = 1024**2
 """What is larger a broker does not hand to us (MQTT 5): four times the largest payload of ours, and no burden."""
+_END = aiomqtt.Message("end", b"", 0, False, 0, None)
+"""Stands in the queue of messages behind the last one."""
 
 log = structlog.get_logger()
 
@@ -174,38 +178,44 @@ class Session:
     ) -> None:
         """Publish with QoS 1 and wait for the broker.
 
-        That the broker has it says nothing about anybody reading it, and a broker that denies the topic
-        still answers success. Raises LinkDown; the message may have arrived all the same. Raises TooLarge
-        when the broker would end the connection for it, as far as it has told (MQTT 5).
+        That the broker has it says nothing about anybody reading it, and that it was denied goes unheard
+        (but see :mod:`boardherd_shared.link_rights`). Raises LinkDown; the message may have arrived all the
+        same. Raises TooLarge when the broker would end the connection for it, as far as it has told (MQTT 5).
         """
         size = len(topic.encode()) + len(payload) + _PACKET_OVERHEAD
         if self._max_packet is not None and size > self._max_packet:
             raise TooLarge(f"{size} bytes are more than the {self._max_packet} that the broker takes")
-        properties = None
-        if self.protocol == 5 and expiry_s is not None:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.MessageExpiryInterval = max(1, int(expiry_s))
+        properties = _expiring(expiry_s) if self.protocol == 5 and expiry_s is not None else None
         with _world():
             await self._client.publish(
                 topic, payload, qos=1, retain=retain, properties=properties, timeout=_CALL_TIMEOUT_S
             )
 
-    async def subscribe(self, *filters: str) -> None:
-        """Subscribe with QoS 1; with MQTT 5 the retain flag then tells how a message was published."""
-        options = SubscribeOptions(qos=1, retainAsPublished=True) if self.protocol == 5 else None
+    async def subscribe(self, *filters: str) -> tuple[str, ...]:
+        """Subscribe with QoS 1, and return those of ``filters`` that the broker refused.
+
+        With MQTT 5 the retain flag then tells how a message was published. A broker may grant what it never
+        delivers: Mosquitto does, where its rights come from a file. Raises LinkDown.
+        """
+        how: dict[str, Any] = {"qos": 1}
+        if self.protocol == 5:
+            how = {"options": SubscribeOptions(qos=1, retainAsPublished=True)}
+        refused = []
         for topic in filters:
             with _world():
-                if options is None:
-                    await self._client.subscribe(topic, qos=1, timeout=_CALL_TIMEOUT_S)
-                else:
-                    await self._client.subscribe(topic, options=options, timeout=_CALL_TIMEOUT_S)
+                codes = await self._client.subscribe(topic, timeout=_CALL_TIMEOUT_S, **how)
+            if any(getattr(code, "value", code) >= FAILURE for code in codes):
+                refused.append(topic)
+        return tuple(refused)
 
     async def messages(self) -> AsyncIterator[Incoming]:
         """Yield messages in the order of arrival; raises LinkDown when the connection is lost."""
-        with _world():
-            async for message in self._client.messages:
-                payload = bytes(message.payload)
-                yield Incoming(message.topic.value, payload, message.retain, time.time())
+        arrived = self._client._queue  # noqa: SLF001 - the library's own iterator makes two tasks for each message
+        gone = self._client._disconnected  # noqa: SLF001
+        gone.add_done_callback(lambda _: arrived.put_nowait(_END))
+        while (message := await arrived.get()) is not _END:
+            yield Incoming(message.topic.value, bytes(message.payload), message.retain, time.time())
+        raise LinkDown("disconnected") from gone.exception()
 
     def cut(self) -> None:
         """Drop the connection without a goodbye: the broker then publishes the will."""
@@ -213,6 +223,14 @@ class Session:
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+@functools.cache
+def _expiring(seconds: float) -> Properties:
+    """Return what makes a message expire; the library is slow to make it."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = max(1, int(seconds))
+    return properties
 
 
 @contextlib.contextmanager

@@ -33,6 +33,11 @@ def resolve(value: Any, directories: Sequence[Path]) -> Any:
     return value
 
 
+def is_reference(text: str) -> bool:
+    """Tell whether ``text`` stands for a secret."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def _read(name: str, directories: Sequence[Path]) -> str:
     for directory in directories:
         try:
@@ -41,5 +46,7 @@ def _read(name: str, directories: Sequence[Path]) -> str:
             continue
         except OSError as error:
             raise SecretMissing(f"the secret {directory / name} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SecretMissing(f"the secret {directory / name} is not UTF-8 text") from error
     looked = " or ".join(str(directory) for directory in directories)
     raise SecretMissing(f'there is no secret "{name}" in {looked}')

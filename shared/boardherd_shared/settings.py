@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-Key = tuple[str | int, ...]
-"""Where a value stands in a file: ("board", "evm-07", "power", 0)."""
+from boardherd_shared.fault_words import words_for
+from boardherd_shared.toml_lines import Key, key_lines
+
+__all__ = ["ConfigError", "Document", "Key", "load", "read_text"]
+
+_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
+_PLAINER = {
+    "Cannot overwrite a value": "this key has a value already",
+    "Invalid value": "this is no value; text stands in quotes",
+    r"Illegal character '\n'": "the text has no closing quote",
+}
+"""What the parser says, and what a person understands."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class ConfigError(Exception):
     """A configuration that cannot be used. The message is one or more lines, one fault each."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a configuration file, without a byte order mark; ConfigError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
 
 
 class Document:
@@ -28,22 +50,38 @@ class Document:
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: this is no TOML: {error}") from error
-        self._lines = _find_lines(text)
+            raise ConfigError(_no_toml(path, str(error))) from error
+        self._lines = key_lines(text)
+        self._heirs: dict[Key, Key] = {}
 
     @classmethod
     def read(cls, path: Path) -> Document:
         """Return the document in the file ``path``; ConfigError if it cannot be read or parsed."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-        return cls(path, text)
+        return cls(path, read_text(path))
+
+    def inherit(self, heir: Key, origin: Key) -> None:
+        """Note that the table ``heir`` has got what it does not say itself from the table ``origin``."""
+        self._heirs[heir] = origin
+
+    def has(self, key: Key) -> bool:
+        """Tell whether the file itself says ``key``; False for what a table has got from another."""
+        return key in self._lines
+
+    def written(self, key: Key) -> Key:
+        """Return where what counts for ``key`` is written: in another table, for what was inherited."""
+        for depth in range(1, len(key)):
+            origin = self._heirs.get(key[:depth])
+            if (
+                origin is not None
+                and not self.has(key[: depth + 1])
+                and self.has(origin + key[depth : depth + 1])
+            ):
+                return origin + key[depth:]
+        return key
 
     def line(self, key: Key) -> int | None:
-        """Return the line where ``key`` stands, or the nearest key around it."""
+        """Return the line where ``key`` is written, or the nearest key around it."""
+        key = self.written(key)
         while key:
             if key in self._lines:
                 return self._lines[key]
@@ -54,7 +92,7 @@ class Document:
         """Return ``message`` with file, line and key before it."""
         line = self.line(key)
         place = f"{self.path}:{line}" if line else str(self.path)
-        name = ".".join(str(part) for part in key)
+        name = ".".join(str(part) for part in self.written(key))
         return f"{place} {name}: {message}" if name else f"{place}: {message}"
 
     def parse(self, model: type[M]) -> M:
@@ -62,21 +100,51 @@ class Document:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            raise ConfigError("\n".join(self.explain(error))) from error
+            raise ConfigError("\n".join(self.explain(error, model))) from error
 
-    def explain(self, error: ValidationError, below: Key = ()) -> Iterable[str]:
-        """Yield a sentence for each fault of ``error``, whose keys are relative to ``below``."""
-        said = set()
-        for fault in error.errors(include_url=False):
-            key = below + tuple(
-                part for part in fault["loc"] if part in _keys_of(self.data) or isinstance(part, int)
-            )
-            if fault["type"] in {"extra_forbidden", "missing"}:
-                key = below + tuple(fault["loc"])
-            sentence = self.fault(key, _say(fault))
-            if sentence not in said:
-                said.add(sentence)
-                yield sentence
+    def explain(
+        self,
+        error: ValidationError,
+        model: type[BaseModel],
+        below: Key = (),
+        more_keys: Sequence[str] = (),
+        spare: Callable[[str], bool] = lambda _text: False,
+    ) -> list[str]:
+        """Return a sentence for each fault of pydantic.
+
+        Args:
+            error: the faults.
+            model: what was validated.
+            below: what the keys of the faults are relative to.
+            more_keys: keys that are known there beside those of the model.
+            spare: tells of a text whether it is right whatever it is.
+        """
+        found = [
+            (self._key_of(fault, below), words_for(fault, model, more_keys))
+            for fault in error.errors(include_url=False)
+            if fault["type"] == "extra_forbidden"
+            or not (isinstance(fault["input"], str) and spare(fault["input"]))
+        ]
+        return self.sentences(found)
+
+    def sentences(self, found: Iterable[tuple[Key, str]]) -> list[str]:
+        """Return a sentence for each fault, in the order of the file, each once."""
+        in_order = sorted(found, key=lambda fault: self.line(fault[0]) or 0)
+        return list(dict.fromkeys(self.fault(key, message) for key, message in in_order))
+
+    def _key_of(self, fault: Any, below: Key) -> Key:
+        """Return where a fault is, without what pydantic adds to a location, such as the branch of a union."""
+        inner: Any = self.data
+        for part in below:
+            inner = inner[part]
+        key = below
+        for part in fault["loc"]:
+            if (part in inner) if isinstance(inner, Mapping) else isinstance(inner, list) and part != "[key]":
+                inner = inner[part]
+                key += (part,)
+        if fault["type"] == "missing":
+            key += fault["loc"][-1:]
+        return key
 
 
 def load(path: Path, model: type[M]) -> M:
@@ -84,71 +152,11 @@ def load(path: Path, model: type[M]) -> M:
     return Document.read(path).parse(model)
 
 
-def _say(fault: Any) -> str:
-    match fault["type"]:
-        case "extra_forbidden":
-            return "is not a known key here"
-        case "missing":
-            return "is required"
-        case _:
-            message: str = fault["msg"].removeprefix("Value error, ")
-            message = message[0].lower() + message[1:]
-            value = fault["input"]
-            shown = (
-                f", not {value!r}"
-                if isinstance(value, str | int | float | bool) and repr(value) not in message
-                else ""
-            )
-            return message.replace("input should be", "should be") + (shown if '"' not in message else "")
-
-
-def _keys_of(data: Any) -> set[str]:
-    """Return every key anywhere in ``data``: pydantic's locations also carry names of union branches."""
-    keys: set[str] = set()
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            keys |= {key} | _keys_of(value)
-    elif isinstance(data, list):
-        for value in data:
-            keys |= _keys_of(value)
-    return keys
-
-
-def _find_lines(text: str) -> dict[Key, int]:
-    """Return the line of every key, by parsing the file one statement at a time."""
-    lines: dict[Key, int] = {}
-    table: Key = ()
-    statement: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        statement.append(line)
-        try:
-            parsed = tomllib.loads("\n".join(statement))
-        except tomllib.TOMLDecodeError:
-            continue  # a statement over several lines
-        start = number - len(statement) + 1
-        if statement[0].lstrip().startswith("["):
-            table = _innermost(parsed)
-            for depth in range(1, len(table) + 1):
-                lines.setdefault(table[:depth], start)
-        else:
-            for key in _paths(parsed):
-                lines.setdefault(table + key, start)
-        statement = []
-    return lines
-
-
-def _innermost(parsed: Mapping[str, Any]) -> Key:
-    key: Key = ()
-    inner: Any = parsed
-    while isinstance(inner, Mapping) and inner:
-        name, inner = next(iter(inner.items()))
-        key += (name,)
-    return key
-
-
-def _paths(parsed: Mapping[str, Any]) -> Iterable[Key]:
-    for name, value in parsed.items():
-        yield (name,)
-        if isinstance(value, Mapping):
-            for rest in _paths(value):
-                yield (name, *rest)
+def _no_toml(path: Path, message: str) -> str:
+    """Return what the parser says, with file and line in front as everywhere else."""
+    place = _PLACE.search(message)
+    words = _TUPLE.sub(lambda found: ".".join(re.findall(r"'([^']*)'", found[0])), _PLACE.sub("", message))
+    words = _PLAINER.get(words, words[0].lower() + words[1:])
+    if place is None:
+        return f"{path}: this is no TOML: {words}"
+    return f"{path}:{place[1]}: this is no TOML: {words} (column {place[2]})"

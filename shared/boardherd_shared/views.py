@@ -46,6 +46,10 @@ class PcView(_View):
     inventory_current: bool | None = Field(
         None, description="false when it acts on another lab.toml than the collector"
     )
+    inventory: str | None = Field(None, description="hash of the lab.toml it acts on")
+    stanza: str | None = Field(
+        None, description="of an agent that lab.toml does not name: the line to add there; none for others"
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     known: bool = Field(True, description="false for an agent that the inventory does not name")
     online: bool = Field(False, description="whether its agent is heard now, maintenance or not")

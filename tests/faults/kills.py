@@ -85,6 +85,9 @@ class _Bench:
     async def probe(self, board: str) -> str:
         return self.describe(board)
 
+    def vacated(self, board: str) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
     def report(self) -> str:
         return "nothing"
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from boardherd_collector.health import STORE
-from boardherd_shared.records import Power, Verdict
+from boardherd_shared.records import Power, Verdict, Wiring
 from support import shown
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -135,6 +135,36 @@ async def test_what_comes_and_goes_is_added_and_removed(visit: Visit) -> None:
     visit.site.fleet.show(view.model_copy(update={"boards": view.boards[2:4]}))
     await expect(visit.page.locator(".boards tbody tr")).to_have_count(2)
     await expect(row(visit, "evm-03").locator(".pill")).to_have_text("powered off")
+
+
+async def test_a_row_opens_its_why_and_stays_open(visit: Visit) -> None:
+    row = visit.page.locator("#board-evm-02")
+    five = row.locator(".five")
+    await expect(five).to_be_hidden()
+    await row.locator("summary").click()
+    await expect(five).to_be_visible()
+    lines = (await five.inner_text()).split("\n")
+    assert len(lines) == 5
+    assert lines[0] == "evm-02  SILENT for 2 h, blame: board"
+    assert lines[4].endswith("boardherd power cycle evm-02 --wait-alive")
+    visit.site.fleet.show(shown.fleet(site="another"))
+    await expect(visit.page.locator(".site")).to_have_text("another")
+    await expect(five).to_be_visible()
+    await row.locator("summary").click()
+    await expect(five).to_be_hidden()
+
+
+async def test_wiring_and_a_slow_boot_show(visit: Visit) -> None:
+    wiring = Wiring(state="suspect", at=shown.micros(600), text="evm-02 fell silent in its place")
+    old = shown.fleet()
+    first = old.boards[0]
+    assert first.state is not None
+    state = first.state.model_copy(update={"wiring": wiring, "slow": "login took 41 s, usually 19 s"})
+    boards = (first.model_copy(update={"state": state}), *old.boards[1:])
+    visit.site.fleet.show(shown.fleet(boards=boards))
+    row = visit.page.locator("#board-evm-01")
+    await expect(row.locator(".wiring")).to_have_text("wiring suspect 10 min ago")
+    await expect(row.locator(".c-why > .old")).to_have_text("slow boot: login took 41 s, usually 19 s")
 
 
 async def test_ages_count_on_by_themselves(visit: Visit) -> None:

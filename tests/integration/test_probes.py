@@ -1,45 +1,30 @@
-"""Probes and consoles against real sockets, ports and pseudo-terminals."""
+"""Probes against real sockets, ports and pseudo-terminals."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import socket
-import termios
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
-import icmplib
 import pytest
 
 from boardherd_agent.watch.board import BoardWatch
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.console import Console
-from boardherd_agent.watch.evidence import ConsoleState, Heard
-from boardherd_agent.watch.probes.icmp import NOT_PERMITTED, PingProbe
+from boardherd_agent.watch.icmp import NOT_PERMITTED, Pinger, PingError, open_socket
+from boardherd_agent.watch.means import Means
+from boardherd_agent.watch.probes.ping import PingProbe
 from boardherd_agent.watch.probes.ssh import SshProbe
 from boardherd_agent.watch.probes.tcp import TcpProbe
 from boardherd_agent.watch.probing import Pace
-from boardherd_agent.watch.serial_port import lock_holder
+from boardherd_agent.watch.resolver import Address, Addresses, Resolver
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, Verdict
-from support.clock import FakeClock
+from support.consoles import Board, until
 from support.ports import free_port
+from support.probe_rigs import Wire, echo_of, pings_for_real, probe_named, serving, unreachable, wired
 
 HOST = "127.0.0.1"
-
-
-def lockable(board: Board) -> bool:
-    """Tell whether nobody holds the board's console."""
-    with Path(board.path).open("rb", buffering=0) as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 @contextlib.asynccontextmanager
@@ -91,24 +76,24 @@ def deaf_port() -> Iterator[int]:
 
 async def test_tcp_connected() -> None:
     async with server() as port:
-        outcome = await TcpProbe(HOST, port).check(2)
+        outcome = await TcpProbe(HOST, port, Means()).check(2)
     assert (outcome.answer, outcome.stack_up) == ("yes", True)
     assert outcome.duration_s is not None
 
 
 async def test_tcp_refused_proves_the_ip_stack(closed_port: int) -> None:
-    outcome = await TcpProbe(HOST, closed_port).check(2)
+    outcome = await TcpProbe(HOST, closed_port, Means()).check(2)
     assert (outcome.answer, outcome.stack_up, outcome.text) == ("no", True, "refused: the IP stack is up")
 
 
 async def test_tcp_silence(deaf_port: int) -> None:
-    outcome = await TcpProbe(HOST, deaf_port).check(0.2)
+    outcome = await TcpProbe(HOST, deaf_port, Means()).check(0.2)
     assert (outcome.answer, outcome.stack_up, outcome.text) == ("no", False, "no answer within 0.2 s")
 
 
 async def test_ssh_banner() -> None:
     async with server(b"SSH-2.0-OpenSSH_9.6\r\n") as port:
-        outcome = await SshProbe(HOST, port).check(2)
+        outcome = await SshProbe(HOST, port, Means()).check(2)
     assert (outcome.answer, outcome.text) == ("yes", "SSH-2.0-OpenSSH_9.6")
 
 
@@ -117,13 +102,13 @@ async def test_ssh_banner_in_pieces_after_other_lines() -> None:
     async with server(
         b"Welcome to\r\nthe lab\r\nSSH-2", b".0-dropbear_2022.83\r", b"\n", pause_s=0.01
     ) as port:
-        outcome = await SshProbe(HOST, port).check(2)
+        outcome = await SshProbe(HOST, port, Means()).check(2)
     assert (outcome.answer, outcome.text) == ("yes", "SSH-2.0-dropbear_2022.83")
 
 
 async def test_ssh_reads_at_most_255_bytes_and_shows_no_control_characters() -> None:
     async with server(b"SSH-2.0-\x1b[31m" + b"x" * 5000) as port:
-        outcome = await SshProbe(HOST, port).check(2)
+        outcome = await SshProbe(HOST, port, Means()).check(2)
     assert outcome.answer == "yes"
     assert outcome.text.isprintable()
     assert len(outcome.text) <= 255
@@ -131,60 +116,176 @@ async def test_ssh_reads_at_most_255_bytes_and_shows_no_control_characters() -> 
 
 async def test_ssh_port_that_speaks_something_else() -> None:
     async with server(b"220 ftp ready\r\n", close=True) as port:
-        outcome = await SshProbe(HOST, port).check(2)
+        outcome = await SshProbe(HOST, port, Means()).check(2)
     assert (outcome.answer, outcome.stack_up) == ("no", True)
     assert "220 ftp ready" in outcome.text
 
 
 async def test_ssh_server_that_stays_mute() -> None:
     async with server() as port:
-        outcome = await SshProbe(HOST, port, banner_s=0.1).check(0.1)
+        outcome = await SshProbe(HOST, port, Means(), banner_s=0.1).check(0.1)
     assert (outcome.answer, outcome.stack_up, outcome.text) == ("no", True, "connected, but it stays mute")
 
 
 async def test_ssh_refused(closed_port: int) -> None:
-    assert (await SshProbe(HOST, closed_port).check(2)).text == "refused: the IP stack is up"
+    assert (await SshProbe(HOST, closed_port, Means()).check(2)).text == "refused: the IP stack is up"
 
 
 async def test_ping_answers_or_says_honestly_that_it_may_not() -> None:
-    outcome = await PingProbe(HOST).check(2)
+    outcome = await PingProbe(HOST, Means()).check(2)
     assert outcome.answer in {"yes", "unavailable"}
     assert (outcome.answer == "yes") == (outcome.text != NOT_PERMITTED)
 
 
 async def test_a_forbidden_ping_is_no_evidence_against_the_board() -> None:
-    def forbidden(family: int) -> icmplib.AsyncSocket:
-        raise icmplib.SocketPermissionError(True)
+    def forbidden(family: int) -> socket.socket:
+        raise PingError(NOT_PERMITTED)
 
-    outcome = await PingProbe(HOST, opener=forbidden).check(2)
+    outcome = await PingProbe(HOST, Means(pinger=Pinger(opener=forbidden))).check(2)
     assert (outcome.answer, outcome.text) == ("unavailable", NOT_PERMITTED)
 
 
-# Consoles
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.7.8.9", "::1"])
+async def test_every_address_of_this_machine_is_pinged_through_one_socket(address: str) -> None:
+    opened: list[int] = []
+
+    def opener(family: int) -> socket.socket:
+        opened.append(family)
+        return open_socket(family)
+
+    means = Means(pinger=Pinger(opener=opener))
+    async with asyncio.TaskGroup() as group:
+        looks = [group.create_task(PingProbe(address, means).check(5), name="look") for _ in range(50)]
+    answers = {(look.result().answer, look.result().stack_up) for look in looks}
+    assert len(opened) == 1 or not pings_for_real()
+    assert answers == {("yes", True)} if pings_for_real() else answers == {("unavailable", False)}, looks[
+        0
+    ].result()
 
 
-class Board:
-    """The far end of a serial line: a real pseudo-terminal."""
+async def test_the_socket_is_kept_only_while_somebody_wants_it_kept() -> None:
+    wires: list[Wire] = []
 
-    def __init__(self) -> None:
-        self._master, slave = os.openpty()
-        self.path = os.ttyname(slave)
-        self.slave = slave
-        os.set_blocking(self._master, False)
+    def opener(family: int) -> socket.socket:
+        wires.append(Wire.pair())
+        wires[-1].answer = lambda request: [echo_of(request)]
+        return wires[-1]
 
-    def says(self, data: bytes) -> None:
-        os.write(self._master, data)
+    means = Means(pinger=Pinger(opener=opener))
+    probe = PingProbe(HOST, means)
+    assert (await probe.check(20)).answer == "yes"
+    assert [wire.fileno() for wire in wires] == [-1]
+    with means.pinger.kept_open():
+        assert [(await probe.check(20)).answer for _ in range(3)] == ["yes"] * 3
+        assert [wire.fileno() == -1 for wire in wires] == [True, False]
+    assert [wire.fileno() for wire in wires] == [-1, -1]
 
-    def received(self) -> bytes:
-        try:
-            return os.read(self._master, 4096)
-        except BlockingIOError:
-            return b""
 
-    def vanish(self) -> None:
-        for handle in (self._master, self.slave):
-            with contextlib.suppress(OSError):
-                os.close(handle)
+@pytest.mark.parametrize(
+    ("code", "answer", "says"),
+    [
+        (1, "no", "127.0.0.1 says: there is no such host"),
+        (7, "no", "no such host"),
+        (0, "unavailable", "there is no way there (ICMP type 3 code 0)"),
+        (13, "unavailable", "code 13"),
+    ],
+)
+async def test_a_router_that_cannot_deliver_is_quoted(code: int, answer: str, says: str) -> None:
+    """That there is no such host is about the board, that there is no way to it is not."""
+    means = Means(pinger=wired(lambda request: [unreachable(request, code)]))
+    outcome = await PingProbe(HOST, means).check(20)
+    assert (outcome.answer, outcome.stack_up) == (answer, False)
+    assert says in outcome.text
+
+
+async def test_what_belongs_to_others_is_no_answer() -> None:
+    """A raw socket hears the replies to everybody's requests, and quotations of requests to other hosts."""
+
+    def others(request: bytes) -> list[bytes]:
+        token = echo_of(request)[:-1] + b"?"
+        return [token, unreachable(request, target="127.0.0.2"), request]
+
+    outcome = await PingProbe(HOST, Means(pinger=wired(others))).check(0.2)
+    assert (outcome.answer, outcome.text) == ("no", "no answer within 0.2 s")
+
+
+async def test_a_reply_from_somebody_else_is_no_answer() -> None:
+    def opener(family: int) -> socket.socket:
+        wire = Wire.pair()
+        wire.sender, wire.answer = "10.0.0.1", lambda request: [echo_of(request)]
+        return wire
+
+    assert (await PingProbe(HOST, Means(pinger=Pinger(opener=opener))).check(0.2)).answer == "no"
+
+
+@pytest.mark.parametrize(
+    ("written", "answer", "text"),
+    [
+        ("http:{}", "no", "404 Not Found"),
+        ("http:{}#404", "yes", "404 Not Found"),
+        ("http:{}#200", "no", "404 Not Found, expected 200"),
+    ],
+)
+async def test_http_the_status_that_is_right(written: str, answer: str, text: str) -> None:
+    async with serving(b"HTTP/1.1 404 Not Found\r\n") as port:
+        outcome = await probe_named(written.format(port)).check(20)
+    assert (outcome.answer, outcome.text, outcome.stack_up) == (answer, text, True)
+
+
+async def test_http_follows_no_redirect_and_reads_no_body() -> None:
+    moved = b"HTTP/1.1 301 Moved Permanently\r\nLocation: http://10.0.0.1/\r\n\r\n" + b"x" * 10_000_000
+    async with serving(moved) as port:
+        outcome = await probe_named(f"http:{port}").check(20)
+    assert (outcome.answer, outcome.text) == ("yes", "301 Moved Permanently")
+
+
+async def test_http_asks_for_the_path_of_the_host() -> None:
+    asked = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set_result(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert (await probe_named(f"http:{port}/a/b?c=%20d").check(20)).text == "204 No Content"
+    lines = (await asked).decode().splitlines()
+    assert lines[:2] == ["GET /a/b?c=%20d HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 2", b"\n", b"HTTP/1.1 200 OK" + b"x" * 9000])
+async def test_http_an_answer_that_is_none(says: bytes) -> None:
+    async with serving(*filter(None, [says]), hang_up=True) as port:
+        outcome = await probe_named(f"http:{port}").check(20)
+    assert (outcome.answer, outcome.stack_up) == ("no", True)
+    assert outcome.text.startswith(("no HTTP server", "hung up without an answer", "reset"))
+
+
+async def test_https_where_there_is_no_tls() -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\n\r\n") as port:
+        outcome = await probe_named(f"https:{port}").check(20)
+    assert (outcome.answer, outcome.stack_up) == ("no", True)
+    assert "no TLS" in outcome.text
+
+
+async def test_a_name_with_several_addresses_is_tried_at_each() -> None:
+    def look_up(host: str) -> Addresses:
+        return Address(socket.AF_INET, ("127.0.0.2", 0)), Address(socket.AF_INET, (HOST, 0))
+
+    async with serving() as port:
+        outcome = await TcpProbe("evm-07.lab", port, Means(resolver=Resolver(look_up=look_up))).check(20)
+    assert outcome.answer == "yes"
+
+
+async def test_a_name_that_the_real_resolver_does_not_know() -> None:
+    """OPS-1: a fault of the name service is not the board's, and is named."""
+    outcome = await TcpProbe("no-such-board.invalid", 80, Means()).check(5)
+    assert outcome.answer == "unavailable"
+    assert '"no-such-board.invalid"' in outcome.text
+
+
+# A whole board
 
 
 @pytest.fixture
@@ -193,154 +294,6 @@ def board() -> Iterator[Board]:
     yield line
     line.vanish()
 
-
-class Ears:
-    """A console that is listened to, and all it told."""
-
-    def __init__(self, port: str, locks: Path) -> None:
-        self.heard: list[Heard] = []
-        self.states: list[ConsoleState] = []
-        self.console = Console(
-            "evm-07",
-            port,
-            115200,
-            FakeClock(),
-            locks=locks,
-            on_heard=self.heard.append,
-            on_state=self.states.append,
-        )
-
-    @property
-    def state(self) -> str | None:
-        return self.states[-1].trouble if self.states else None
-
-    @property
-    def stages(self) -> list[Stage]:
-        return [heard.stage for heard in self.heard if heard.stage]
-
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.console.run(), name="console under test")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the world tells nobody when it changes
-            await asyncio.sleep(0.01)
-
-
-async def test_a_console_is_heard_and_never_written_to(board: Board, tmp_path: Path) -> None:
-    attributes = termios.tcgetattr(board.slave)
-    attributes[2] |= termios.HUPCL
-    termios.tcsetattr(board.slave, termios.TCSANOW, attributes)
-    ears = Ears(board.path, tmp_path)
-    async with ears.listening():
-        await until(lambda: ears.state == "")
-        board.says(b"\r\nU-Boot SPL 2024.04\r\nU-Boot 20")
-        board.says(b"24.04\r\nHit any key to stop autoboot:  2 ")
-        await until(lambda: ears.stages == [Stage.SPL, Stage.UBOOT])
-        assert board.received() == b""
-        assert not lockable(board)
-    times = [heard.up for heard in ears.heard if heard.stage]
-    assert times == sorted(set(times)), "signs of one chunk keep their order"
-    assert lockable(board), "closed behind us"
-    assert not termios.tcgetattr(board.slave)[2] & termios.HUPCL, "closing must not drop DTR"
-
-
-async def test_a_console_that_vanishes_is_opened_again(tmp_path: Path) -> None:
-    first, second = Board(), Board()
-    link = tmp_path / "usb-console"
-    link.symlink_to(first.path)
-    ears = Ears(str(link), tmp_path)
-    try:
-        async with ears.listening():
-            await until(lambda: ears.state == "")
-            first.vanish()
-            link.unlink()
-            await until(lambda: "lost" in (ears.state or "") or "not there" in (ears.state or ""))
-            await until(lambda: "not there" in (ears.state or ""))
-            link.symlink_to(second.path)
-            await until(lambda: ears.state == "")
-            second.says(b"evm login: ")
-            await until(lambda: ears.stages == [Stage.LOGIN])
-    finally:
-        first.vanish()
-        second.vanish()
-
-
-async def test_a_console_that_another_program_holds_is_busy(board: Board, tmp_path: Path) -> None:
-    ears = Ears(board.path, tmp_path)
-    fcntl.flock(board.slave, fcntl.LOCK_EX)
-    async with ears.listening():
-        await until(lambda: ears.state is not None)
-        assert "busy: another program has locked" in (ears.state or "")
-        fcntl.flock(board.slave, fcntl.LOCK_UN)
-        await until(lambda: ears.state == "")
-
-
-async def test_a_lock_file_is_respected_and_the_port_left_when_one_appears(
-    board: Board, tmp_path: Path
-) -> None:
-    lock = tmp_path / f"LCK..{Path(board.path).name}"
-    lock.write_text(f"{os.getppid():>10}\n")
-    ears = Ears(board.path, tmp_path)
-    async with ears.listening():
-        await until(lambda: f"process {os.getppid()}" in (ears.state or ""))
-        lock.unlink()
-        await until(lambda: ears.state == "")
-        lock.write_text(f"{os.getppid():>10}\n")
-        await until(lambda: "left to process" in (ears.state or ""))
-        await until(lambda: lockable(board))
-
-
-@pytest.mark.parametrize("content", ["", "nonsense", "999999999", "-1", "our own"])
-def test_a_stale_lock_file_counts_for_nothing(content: str, tmp_path: Path) -> None:
-    (tmp_path / "LCK..ttyUSB0").write_text(content.replace("our own", str(os.getpid())))
-    assert lock_holder("/dev/ttyUSB0", tmp_path) is None
-
-
-async def test_a_terminal_server_is_heard(tmp_path: Path) -> None:
-    async with server(b"Linux version 6.6\r\nevm login: ") as port:
-        ears = Ears(f"socket://{HOST}:{port}", tmp_path)
-        async with ears.listening():
-            await until(lambda: ears.stages == [Stage.KERNEL, Stage.LOGIN])
-
-
-@pytest.mark.parametrize(
-    ("port", "says"),
-    [
-        ("/dev/no-such-port", "/dev/no-such-port is not there"),
-        ("/etc/passwd", "/etc/passwd"),
-        ("rfc2217://127.0.0.1:1", "write socket://host:port"),
-        ("socket://127.0.0.1", "write socket://host:port"),
-        ("socket://127.0.0.1:x", "write socket://host:port"),
-        ("socket://127.0.0.1:closed", "refused"),
-        ("socket://a..b:4000", "a..b:4000: this is no host name"),
-    ],
-)
-async def test_a_port_that_cannot_be_opened_is_named_in_words(port: str, says: str, tmp_path: Path) -> None:
-    """OPS-1."""
-    ears = Ears(port.replace("closed", str(free_port())), tmp_path)
-    async with ears.listening():
-        await until(lambda: ears.state is not None)
-    assert says.lower() in (ears.state or "").lower()
-
-
-async def test_a_listener_that_gives_up_while_the_port_opens_leaves_it_free(
-    board: Board, tmp_path: Path
-) -> None:
-    for pause in (0, 0, 0.0005, 0.001, 0.002, 0.005, 0.1):
-        async with Ears(board.path, tmp_path).listening():
-            await asyncio.sleep(pause)
-        assert lockable(board)
-
-
-# A whole board
 
 PACE = Pace(
     steady=0.1, ssh=0.1, booting=0.05, slowest=0.5, timeout=0.3, timeout_booting=0.2, tick=0.05, settle=0.2
@@ -361,7 +314,7 @@ async def test_a_board_boots_panics_and_is_cut_off(board: Board) -> None:
         config,
         clock,
         on_verdict=records.append,
-        on_boot=lambda _, times: boots.append(times),
+        on_boot=lambda _board, times, _how: boots.append(times),
         pace=PACE,
     )
     task = asyncio.create_task(watch.run(), name="watch under test")
@@ -379,7 +332,7 @@ async def test_a_board_boots_panics_and_is_cut_off(board: Board) -> None:
             await until(lambda: bool(boots))
         assert times is not None
         assert set(boots[0].model_dump(exclude_none=True)) == {
-            "console_s", "uboot_s", "kernel_s", "login_s", "tcp_s", "ssh_s",
+            "console_s", "spl_s", "uboot_s", "kernel_s", "login_s", "tcp_s", "ssh_s",
         }  # fmt: skip
         board.says(b"\r\n[   99.1] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n")
         await until(lambda: watch.verdict is Verdict.SILENT)

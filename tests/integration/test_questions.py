@@ -42,14 +42,21 @@ class Lab:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("BOARDHERD_")}
+        return kept | {"XDG_CONFIG_HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.directory)}
+
+    def command(self, *args: str) -> list[str]:
+        broker = f"mqtt://127.0.0.1:{free_port()}"
+        return [sys.executable, "-m", "boardherd", "--api", self.url, "--broker", broker, *args]
+
     async def run(self, *args: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "boardherd", "--api", self.url),
-            *("--broker", f"mqtt://127.0.0.1:{free_port()}", *args),
+            *self.command(*args),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={key: value for key, value in os.environ.items() if not key.startswith("BOARDHERD_")}
-            | {"XDG_CONFIG_HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.directory)},
+            env=self.environment,
         )
         async with asyncio.timeout(60):
             out, err = await process.communicate()

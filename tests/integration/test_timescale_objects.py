@@ -293,13 +293,20 @@ async def test_a_new_version_finds_compressed_chunks(timescale_dsn: str) -> None
         "INSERT INTO pc_stats (test_pc, timestamp, received_at, time_quality, status)"
         " SELECT 1, now() - interval '9 days' - n * interval '10 s', now(), 'agent', 'HEALTHY'"
         " FROM generate_series(1, 1000) AS n",
+        "INSERT INTO events (test_pc, timestamp, received_at, time_quality, event, subject, text)"
+        " SELECT 1, now() - interval '9 days' - n * interval '10 s', now(), 'agent', 'fault', 'agent', 'x'"
+        " FROM generate_series(1, 1000) AS n",
     )
     await run_jobs(timescale_dsn, "policy_compression")
     assert (True,) in await chunks(timescale_dsn, "pc_stats")
+    assert (True,) in await chunks(timescale_dsn, "events")
     async with store_at(timescale_dsn) as store:
         await store.sync_inventory(lab(), NOW)
         late = host(NOW - 9 * DAY, spool_parked=2, spool_oldest_s=7.5, spool_volatile=True)
-        await store.commit([received(1, late, received_at=NOW)])
+        panic = event(NOW - 9 * DAY).model_copy(update={"words": ("Kernel panic",)})
+        await store.commit([received(1, late, panic, received_at=NOW)])
+        (told,) = await store.events("board/evm-07")
+        assert told.words == ("Kernel panic",)
         (row,) = [row for row in await store.host_history("pc-01", 0) if row.spool_parked is not None]
         assert (row.spool_parked, row.spool_oldest_s, row.spool_volatile) == (2, 7.5, True)
     assert await query(timescale_dsn, "SELECT count(*) FROM pc_stats WHERE spool_parked IS NULL") == [(1000,)]

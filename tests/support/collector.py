@@ -94,6 +94,18 @@ class CollectorProcess:
             time.sleep(0.05)
         raise AssertionError(f"/{path} gave {seen}, not {status}; log:\n{self.log.read_text()}")
 
+    def until_online(self, pc: str, timeout: float = 20.0) -> None:
+        """Return once the collector says that a test PC is online."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            _, body = self.get("api/v1/fleet")
+            if any(
+                it["id"] == pc and it["status"] == "ONLINE" for it in json.loads(body or "{}").get("pcs", ())
+            ):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{pc} is not online: {body}")
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -13,6 +13,7 @@ from boardherd_agent.control.commands import Request
 from boardherd_agent.control.control_file import ControlFile
 from boardherd_agent.control.desk import Desk
 from boardherd_agent.control.power import Target, targets_of
+from boardherd_agent.control.wiring import News
 from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
 from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory
@@ -20,6 +21,7 @@ from boardherd_shared.lab import BoardConfig
 from boardherd_shared.locks import Lock
 from boardherd_shared.records import BootTimes, Power
 from support.clock import FakeClock
+from support.witness import FakeWitness
 
 LAB = """
 site = "lab"
@@ -79,6 +81,9 @@ class FakeRelay:
         self.known.clear()
         self.on_read()
         return Power.UNKNOWN if self.blind else self.ports[port]
+
+    async def look(self, port: int) -> None:
+        """Read nothing ahead."""
 
     async def switch(
         self, port: int, power: Power, *, by: str, still_wanted: Callable[[], None] = lambda: None
@@ -157,6 +162,7 @@ class FakeBench:
         self.boot: BootTimes | None = BootTimes(console_s=0.4, ssh_s=4.1)
         self.is_alive = False
         self.user = ""
+        self.witness = FakeWitness()
         self.targets: Mapping[str, Target] = targets_of(boards, lambda _: relay, "agent/pc-01")
 
     async def wait_alive(self, board: str, timeout: float) -> BootTimes | None:
@@ -174,6 +180,9 @@ class FakeBench:
     async def probe(self, board: str) -> str:
         return f"{board}: {self.describe(board)}"
 
+    def vacated(self, board: str) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
     def report(self) -> str:
         return "told the state of 3 boards and 5 ports"
 
@@ -190,6 +199,7 @@ class Lab:
     locks: list[tuple[str, Lock, str]]
     slept: list[float]
     sleeper: Callable[[float], object]
+    wiring: list[News] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -252,6 +262,7 @@ async def open_lab(
     steps: list[CommandStep] = []
     locks: list[tuple[str, Lock, str]] = []
     slept: list[float] = []
+    wiring: list[News] = []
     inventory = Inventory.parse(lab_toml)
     bench = FakeBench(inventory.boards_of("pc-01"), relay)
     lab: Lab
@@ -278,9 +289,10 @@ async def open_lab(
             announce=steps.append,
             lock_changed=lambda *change: locks.append(change),
             drained=drained,
+            wiring_changed=wiring.append,
             sleep=sleep,
         )
-        lab = Lab(desk, relay, bench, clock, steps, locks, slept, lambda _: None)
+        lab = Lab(desk, relay, bench, clock, steps, locks, slept, lambda _: None, wiring)
         lab.task = asyncio.create_task(desk.run(), name="desk")
         await asyncio.sleep(0)
         if sure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,9 @@ from boardherd_collector.stores.answers import (
     Counts,
     EventRow,
     PcStatsRow,
+    PortStateRow,
     StreamCounts,
+    UsageRow,
 )
 from boardherd_collector.stores.base import BoardFilter, StoreError
 from boardherd_collector.web.server import serve
@@ -33,6 +36,7 @@ from boardherd_shared.records import (
     ProbeResult,
     RelayRecord,
     Verdict,
+    Wiring,
 )
 from boardherd_shared.records import (
     Health as HostHealth,
@@ -121,9 +125,12 @@ def probe(kind: str, answer: str = "yes", text: str = "", duration_s: float | No
     return ProbeResult(probe=kind, answer=answer, at=micros(5), text=text, duration_s=duration_s)
 
 
+_OWN = ("reason", "blame", "probes", "since", "wiring", "slow")
+
+
 def board(id_: str, verdict: Verdict = Verdict.ALIVE, **fields: Any) -> BoardView:
-    """Return a board with a verdict that is two hours old; ``reason``, ``blame`` and ``probes`` go to its record."""
-    own = {name: fields.pop(name) for name in ("reason", "blame", "probes", "since") if name in fields}
+    """Return a board with a verdict that is two hours old; what belongs to its record goes there."""
+    own = {name: fields.pop(name) for name in _OWN if name in fields}
     alive = verdict in {Verdict.ALIVE, Verdict.DEGRADED}
     record = BoardRecord(
         **{"at": micros(5), "up": 5, "board": id_, "verdict": verdict, "since": micros(7200)} | own
@@ -198,7 +205,13 @@ def _SMALL_LAB() -> dict[str, Any]:  # noqa: N802
             pc("pc-03", status=PcStatus.INITIALIZING, sample=None, inventory_current=False, text="starting"),
         ),
         "boards": (
-            board("evm-01", name="J721E_EVM #1", power=("eth-1:1",), probes=(login, ssh, probe("tcp"))),
+            board(
+                "evm-01",
+                name="J721E_EVM #1",
+                power=("eth-1:1",),
+                probes=(login, ssh, probe("tcp")),
+                wiring=Wiring(state="proved", at=micros(7300)),
+            ),
             board(
                 "evm-02",
                 Verdict.SILENT,
@@ -333,12 +346,43 @@ class Rows:
             ),
         ]
     )
+    port_rows: list[PortStateRow] = field(
+        default_factory=lambda: [
+            PortStateRow(
+                timestamp=NOW - 900,
+                relay="eth-1",
+                port=2,
+                pc="pc-01",
+                observed=Power.ON,
+                asked=Power.ON,
+                expected="on",
+                drift=False,
+                since=NOW - 900,
+                switched_at=NOW - 900,
+                switched_by="ops1",
+                change=True,
+            )
+        ]
+    )
+    usage_rows: list[UsageRow] = field(
+        default_factory=lambda: [
+            UsageRow(
+                board="evm-02",
+                who="ci-nightly",
+                purpose="busy",
+                started_at=NOW - 7200,
+                ended_at=NOW - 3600,
+                deadline=NOW - 3000,
+                end_reported=True,
+            )
+        ]
+    )
     trouble: str = ""
     asked: list[tuple[str, Any]] = field(default_factory=list)
     """Every question with its arguments."""
 
-    async def events(self, subject: str | None = None, limit: int = 100) -> list[EventRow]:
-        return self._answer("events", (subject, limit), self.event_rows)
+    async def events(self, subject: str | None = None, limit: int = 100, since: int = 0) -> list[EventRow]:
+        return self._answer("events", (subject, limit, since), self.event_rows)
 
     async def commands(self, target: str | None = None, limit: int = 100) -> list[CommandRow]:
         return self._answer("commands", (target, limit), self.command_rows)
@@ -364,6 +408,14 @@ class Rows:
 
     async def switches(self, relay: str, port: int, limit: int = 100) -> list[CommandRow]:
         return self._answer("switches", (relay, port, limit), self.command_rows)
+
+    async def port_history(
+        self, ports: Sequence[tuple[str, int]], since: int, limit: int = 1000
+    ) -> list[Any]:
+        return self._answer("port_history", (list(ports), since, limit), self.port_rows)
+
+    async def usage(self, board: str, since: int, limit: int = 1000) -> list[UsageRow]:
+        return self._answer("usage", (board, since, limit), self.usage_rows)
 
     async def host_trend(self, pc: str, since: int, step: str, limit: int = 10_000) -> list[Any]:
         return self._answer("host_trend", (pc, since, step), [])

@@ -12,22 +12,25 @@ import contextlib
 import functools
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from boardherd_agent.control.commands import Request
-from boardherd_agent.control.control_file import ControlFile, Values
+from boardherd_agent.control.control_file import ControlFile, JournalAway, Rows, Values
 from boardherd_agent.control.desk import Desk
 from boardherd_agent.control.power import Target, targets_of
 from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
+from boardherd_agent.watch.witness import Witness
 from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.locks import Lock
 from boardherd_shared.records import BootTimes, Power
-from support.hand_loop import HandLoop, Points, WorldClock
+from support.hand_loop import HandLoop, Killed, Points, WorldClock
+from support.wired import witness_of
 
 PC = "pc-01"
 LAB = """
@@ -44,6 +47,8 @@ power = ["eth-1:4", { port = "eth-1:5", after = "1.5s" }]
 [board.evm-09]
 power = ["eth-1:8"]
 """
+_JUST_NOW_S = 0.005
+"""So long the worker takes what it has read ahead of a switch for the state before it."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ class Owner:
         self._turn = asyncio.Lock()
         self._known = dict.fromkeys(module.ports, Power.UNKNOWN)
         self._asked: dict[int, Power] = {}
+        self._looked_at = float("-inf")
         self.saw: Callable[[int, bool], None] = lambda _port, _on: None
         """Is told of a port that was measured to have changed, and whether it is on."""
 
@@ -143,6 +149,11 @@ class Owner:
     async def read(self, port: int) -> Power:
         async with self._turn:
             return await self._measure(port)
+
+    async def look(self, port: int) -> None:
+        with contextlib.suppress(DeviceOffline):
+            await self.read(port)
+            self._looked_at = self._module.clock.now
 
     async def switch(
         self, port: int, power: Power, *, by: str, still_wanted: Callable[[], None] = lambda: None
@@ -190,7 +201,13 @@ class Owner:
     ) -> Switched:
         cause = Asking(self._module.clock.now, by, self._locks())
         async with self._turn:
-            before = await self._measure(port)
+            before = self._known[port]
+            if (
+                power is None
+                or before is Power.UNKNOWN
+                or self._module.clock.now - self._looked_at > _JUST_NOW_S
+            ):
+                before = await self._measure(port)
             if power is None:
                 power = Power.OFF if before is Power.ON else Power.ON
             await asyncio.sleep(self._module.delay)
@@ -223,24 +240,50 @@ class Owner:
 
 
 class _MemoryFile(ControlFile):
-    """The control file of one run of the process, in a database that outlives it."""
+    """The control file of one run of the process, in a database that outlives it.
+
+    As in the real one, everything is done in the order in which it was asked for, and what nobody waits for a
+    moment later: a death in between takes it along.
+    """
 
     def __init__(self, db: sqlite3.Connection, points: Points) -> None:
         super().__init__(Path("control.db"))
         self.unsettled = False
         self._memory, self._points = db, points
+        self._asked: deque[tuple[str, Values, asyncio.Future[tuple[int, Rows]]]] = deque()
+        self.fails = ""
+        """Statements with this in them cannot be executed now."""
+        self._work: asyncio.Task[None] | None = None
 
-    async def write(self, statement: str, values: Values = ()) -> None:
-        await self._points.reach()
-        self._memory.execute(statement, values)
-        await self._points.reach()
+    async def close(self) -> None:
+        """Finish what was asked for."""
+        if self._work:
+            await self._work
 
-    async def jot(self, statement: str, values: Values = ()) -> None:
-        await self.write(statement, values)
+    def _ask(
+        self, statement: str, values: Values, synchronous: int | None
+    ) -> asyncio.Future[tuple[int, Rows]]:
+        self._points.check()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[int, Rows]] = loop.create_future()
+        if self.fails and self.fails in statement:
+            done.set_exception(JournalAway("the disk is away"))
+            return done
+        self._asked.append((statement, values, done))
+        if self._work is None or self._work.done():
+            self._work = loop.create_task(self._do_asked(), name="control file")
+        return done
 
-    async def rows(self, query: str, values: Values = ()) -> list[tuple[Any, ...]]:
-        await self._points.reach()
-        return list(self._memory.execute(query, values))
+    async def _do_asked(self) -> None:
+        with contextlib.suppress(Killed):
+            while self._asked:
+                statement, values, done = self._asked.popleft()
+                await self._points.reach()
+                cursor = self._memory.execute(statement, values)
+                answer = cursor.rowcount, cursor.fetchall()
+                await self._points.reach()
+                if not done.done():
+                    done.set_result(answer)
 
 
 @functools.cache
@@ -262,8 +305,9 @@ def _schema() -> tuple[str, ...]:
 class _Bench:
     """What is watched and what can be switched, in one run of the process."""
 
-    def __init__(self, boards: Mapping[str, BoardConfig], owner: Owner) -> None:
+    def __init__(self, boards: Mapping[str, BoardConfig], owner: Owner, witness: Witness) -> None:
         self.targets: Mapping[str, Target] = targets_of(boards, lambda _: owner, f"agent/{PC}")
+        self.witness = witness
 
     async def wait_alive(self, board: str, timeout: float) -> BootTimes | None:
         await asyncio.sleep(min(timeout, 3.0))
@@ -280,6 +324,9 @@ class _Bench:
 
     async def probe(self, board: str) -> str:
         return f"{board}: silent"
+
+    def vacated(self, board: str) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
 
     def report(self) -> str:
         return "told everything"
@@ -312,6 +359,8 @@ class Wing:
         for statement in _schema():
             self.db.execute(statement)
         self.server_offset = 0.0
+        self.swapped: dict[str, str] = {}
+        """For each board whose ports really feed it, where those are not its own."""
         self.words: list[Word] = []
         self.points = Points()
         self._desk: Desk | None = None
@@ -325,7 +374,9 @@ class Wing:
     def start(self) -> None:
         """Start the process on what the disk holds."""
         self.points = points = Points()
-        owner = Owner(self.module, points, self.locks)
+        self.file = _MemoryFile(self.db, points)
+        owner, boards = Owner(self.module, points, self.locks), self.inventory.boards_of(PC)
+        witness = witness_of(PC, boards, self.clock, self.module.state, lambda: self.swapped)
 
         async def sleep(seconds: float) -> None:
             points.check()
@@ -346,8 +397,8 @@ class Wing:
         desk = Desk(
             PC,
             self.inventory,
-            _Bench(self.inventory.boards_of(PC), owner),
-            _MemoryFile(self.db, points),
+            _Bench(boards, owner, witness),
+            self.file,
             self.clock,
             server_offset=lambda: self.server_offset,
             announce=announce,
@@ -360,6 +411,7 @@ class Wing:
         self._tasks = [
             self.loop.create_task(owner.run(), name="relay"),
             self.loop.create_task(desk.run(), name="desk"),
+            self.loop.create_task(witness.run(), name="witness"),
         ]
 
     def submit(
@@ -386,6 +438,7 @@ class Wing:
         desk = self._tasks[1]
         desk.cancel()
         self.loop.run_until_complete(asyncio.gather(desk, return_exceptions=True))
+        self.loop.run_until_complete(self.file.close())
         self.kill()
 
     def freeze(self, seconds: float) -> None:

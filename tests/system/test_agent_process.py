@@ -102,7 +102,7 @@ def agents() -> Iterator[list[Agent]]:
         ),
         (
             lambda d: replace(d / "lab.toml", "poll =", "pol ="),
-            "{d}/lab.toml:4 relay.eth-1.pol: is not a known key here",
+            '{d}/lab.toml:4 relay.eth-1.pol: is not a known key here; did you mean "poll"?',
         ),
     ],
     ids=[

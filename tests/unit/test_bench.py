@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from boardherd_agent.bench import Bench
 from boardherd_agent.control.journal import PortMemory
 from boardherd_agent.devices.device import DeviceOffline
 from boardherd_agent.devices.ports import WORN_AT, PortStatus
 from boardherd_agent.reporting import Reporter
+from boardherd_agent.watch.boot_patterns import Stage
+from boardherd_agent.watch.evidence import ConsoleState, Heard
 from boardherd_agent.watch.probing import Pace
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.inventory import Inventory
-from boardherd_shared.records import EventRecord, Power, Record, RelayRecord, Verdict
+from boardherd_shared.records import Blame, EventRecord, Power, Record, RelayRecord, Verdict, Wiring
 from boardherd_shared.topics import Topics
 from support.hand_device import Module, ModuleDriver
 
@@ -37,6 +42,8 @@ pc = "pc-02"
 lines.boot = { port = "eth-2:8", normally = "on" }
 """
 
+CONSOLE = 'probes = ["console"]\nserial_port = "/dev/does-not-exist"'
+
 
 @dataclass
 class Lab:
@@ -44,17 +51,19 @@ class Lab:
 
     memories: dict[tuple[str, int], PortMemory] = field(default_factory=dict)
     may_restore: Callable[[str, int], bool] = lambda _relay, _port: True
+    past_boots: Path | None = None
+    inventory: str = LAB
 
     def __post_init__(self) -> None:
         self.modules = {"eth-1": Module(), "eth-2": Module()}
         self.records: list[Record] = []
         self.remembered: list[PortStatus] = []
-        clock = SystemClock()
+        clock = self.clock = SystemClock()
         reporter = Reporter(
             "pc-01", Topics("lab"), clock, put=self.records.append, retain=lambda _topic, _payload: None
         )
         self.bench = Bench(
-            Inventory.parse(LAB),
+            Inventory.parse(self.inventory),
             "pc-01",
             {relay: lambda module=module: ModuleDriver(module) for relay, module in self.modules.items()},
             self.memories,
@@ -63,6 +72,7 @@ class Lab:
             reporter,
             self.remembered.append,
             may_restore=self.may_restore,
+            past_boots=self.past_boots,
         )
 
     @property
@@ -160,3 +170,49 @@ async def test_whoever_decides_is_asked_by_relay_and_port_before_a_port_is_broug
     assert lab.modules["eth-1"].sets() == []
     text = "eth-1:4 stays ON (module rebooted): the board is locked, in use or being switched"
     assert ("transition", "relay/eth-1/4", text) in lab.events
+
+
+async def test_a_module_that_rebooted_is_to_blame_for_a_board_without_power() -> None:
+    memories = {("eth-1", 3): PortMemory(ON, 1, 7, "ops1"), ("eth-2", 1): PortMemory(ON, 1, 7, "ops1")}
+    lab = Lab(memories, may_restore=lambda _relay, _port: False)
+    lab.modules["eth-1"].outputs |= {3: True, 5: True}
+    lab.modules["eth-2"].outputs |= {1: True}
+    watch = lab.bench.watches["evm-07"]
+    async with lab.running():
+        await lab.until(lambda: watch.evidence.power is ON)
+        lab.modules["eth-1"].outputs |= {3: False, 5: False}
+        lab.modules["eth-1"].fail("read", DeviceOffline("reset"))
+        await lab.until(lambda: watch.verdict is Verdict.POWERED_OFF)
+        await lab.until(lambda: "rebooted" in watch.record(change=False).reason)
+    record = watch.record(change=False)
+    assert record.blame is Blame.RELAY
+    assert re.fullmatch(
+        r"one of its feeds is off: eth-1 rebooted \d\d:\d\d:\d\d, eth-1:3 should be ON", record.reason
+    )
+
+
+async def test_the_boots_of_the_boards_outlive_the_process(tmp_path: Path) -> None:
+    past = tmp_path / "boots.json"
+    lab = Lab(past_boots=past, inventory=LAB.replace("[board.evm-07]", "[board.evm-07]\n" + CONSOLE))
+    watch = lab.bench.watches["evm-07"]
+    watch.power_changed(OFF, lab.clock.up(), by_us=True)
+    watch.power_changed(ON, lab.clock.up(), by_us=True)
+    watch._console_changed(ConsoleState(lab.clock.up()))
+    watch._heard(Heard(lab.clock.up(), "evm login:", Stage.LOGIN))
+    assert [text for event, _, text in lab.events if event == "boot"] == [
+        "evm-07 booted: console 0.0 s, login 0.0 s"
+    ]
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(lab.bench.run_watches(), name="watches")
+        await lab.until(past.exists)
+        task.cancel()
+    assert list(json.loads(past.read_text())["boards"]) == ["evm-07"]
+
+
+async def test_what_is_known_of_the_wiring_is_told_with_the_board_and_its_feeds() -> None:
+    lab = Lab()
+    wiring = Wiring(state="suspect", at=1, text="evm-08 fell silent instead")
+    lab.bench.wiring_changed("evm-07", wiring, change=True)
+    told = [it for it in lab.records if isinstance(it, RelayRecord)]
+    assert [(it.relay, it.port) for it in told] == [("eth-1", 3), ("eth-2", 1)]
+    assert lab.bench.watches["evm-07"].evidence.wiring.text == wiring.text

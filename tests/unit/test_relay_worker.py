@@ -16,6 +16,7 @@ from boardherd_agent.devices.device import (
 )
 from boardherd_agent.devices.worker import Switched
 from boardherd_shared.records import Power
+from support.clock import FakeClock
 from support.hand_device import PROMPT, Bench
 
 ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
@@ -34,6 +35,52 @@ async def test_a_switch_measures_before_and_after(bench: Bench) -> None:
     assert (status.reason, status.module) == ("", "TEST8 hardware 1 firmware 2")
     assert bench.worker.online
     assert bench.worker.last_answer is not None
+
+
+async def test_a_switch_does_not_read_again_what_was_read_ahead_of_it() -> None:
+    bench = Bench(clock=FakeClock())
+    await bench.worker.read(3)
+    bench.module.outputs[3] = True
+    await bench.worker.look(3)
+    assert await bench.worker.switch(3, OFF, by="ops1") == Switched(ON, OFF)
+    assert bench.module.calls == ["open", "read", "read", "set 3 False", "read"]
+
+
+async def test_what_was_read_ahead_counts_for_a_moment_only() -> None:
+    clock = FakeClock()
+    bench = Bench(clock=clock)
+    await bench.worker.read(3)
+    await bench.worker.look(3)
+    clock.advance(0.006)
+    bench.module.outputs[3] = True
+    assert await bench.worker.switch(3, OFF, by="ops1") == Switched(ON, OFF)
+
+
+async def test_a_toggle_reads_by_itself_whatever_was_read_ahead() -> None:
+    bench = Bench(clock=FakeClock())
+    await bench.worker.read(3)
+    await bench.worker.look(3)
+    bench.module.outputs[3] = True
+    assert await bench.worker.toggle(3, by="ops1") == Switched(ON, OFF)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_nothing_is_read_ahead_where_that_would_cost_a_connection(shared: bool) -> None:
+    bench = Bench(shared=shared)
+    if shared:
+        await bench.worker.read(3)
+    calls = [*bench.module.calls]
+    await bench.worker.look(3)
+    assert bench.module.calls == calls
+
+
+async def test_a_device_that_fails_while_it_is_read_ahead_is_asked_again() -> None:
+    bench = Bench(clock=FakeClock())
+    await bench.worker.read(3)
+    bench.module.fail("read", DeviceOffline("reset"), DeviceOffline("reset"))
+    await bench.worker.look(3)
+    assert not bench.worker.online
+    assert await bench.worker.switch(3, ON, by="ops1") == Switched(OFF, ON)
 
 
 async def test_polarity_is_applied_on_the_way_out_and_in(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from boardherd_shared.records import (
     Record,
     RelayRecord,
     Verdict,
+    Wiring,
 )
 from boardherd_shared.topics import Topics
 from support.clock import FakeClock
@@ -119,6 +120,22 @@ def test_a_board_carries_who_holds_it_and_why_it_is_taken_out_of_use() -> None:
     first, last = (record for record in ears.records if isinstance(record, BoardRecord))
     assert (first.lock, first.fault) == (None, None)
     assert (last.lock, last.fault) == (held, "evm-07 was cycled too often")
+
+
+def test_a_board_and_its_feeds_carry_what_is_known_of_the_wiring() -> None:
+    """A line says nothing of the wiring of the power, and a suspicion proves nothing."""
+    ears = Ears()
+    proved = Wiring(state="proved", at=SINCE, text="fell silent")
+    known = {"evm-07": proved, "evm-08": Wiring(state="suspect", at=SINCE, text="mixed up")}
+    ears.reporter.wiring_of = known.get
+    ears.reporter.board(board(Verdict.ALIVE))
+    ears.reporter.port(port(Power.ON, board="evm-07"))
+    ears.reporter.port(port(Power.ON, board="evm-07", line="reset"))
+    ears.reporter.refresh_now([port(Power.ON, board="evm-08"), port(Power.ON)], [])
+    told, *ports = ears.records
+    assert isinstance(told, BoardRecord)
+    assert told.wiring == proved
+    assert [it.proved_at for it in ports if isinstance(it, RelayRecord)] == [SINCE, None, None, None]
 
 
 def test_a_boot_names_what_was_seen() -> None:

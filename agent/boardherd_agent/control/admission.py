@@ -9,6 +9,7 @@ from boardherd_agent.control.locks import Locks, held
 from boardherd_agent.control.power import Target
 from boardherd_agent.control.refusal import Refused
 from boardherd_agent.control.safety import Safety
+from boardherd_agent.control.wiring import WiringBook
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.command import Action, Command, Refusal
 
@@ -46,12 +47,15 @@ class Admission:
     admins: Collection[str]
     locks: Locks
     safety: Safety
+    wiring: WiringBook
     clock: Clock
     server_offset: Callable[[], float]
     alive: Callable[[str], bool]
     """Tells whether a board is alive now."""
     in_use: Callable[[str], str]
     """Returns who uses a board without a lock, in words; empty for nobody."""
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    """Relays that boards of other PCs use too, each with those boards in words."""
     contested: dict[str, str] = field(default_factory=dict)
     """Boards that another agent owns, each with that agent."""
     draining: bool = False
@@ -75,6 +79,9 @@ class Admission:
 
     def check_holder(self, command: Command, operator: str, target: Target) -> None:
         """Refuse if somebody else has taken a board of the target since :meth:`check`."""
+        if command.action is Action.TRACE:
+            self._check_holds_all(command, operator, target)
+            return
         taken = {target.board} if target.board else self._boards_of(target)
         for board in taken if not (command.force and command.action is Action.ALL_OFF) else ():
             self.locks.check(board, operator, command.lock)
@@ -84,7 +91,8 @@ class Admission:
 
     def may_restore(self, relay: str, port: int) -> bool:
         """Tell whether a port may be brought back after an outage without anybody asking for it now."""
-        board = self.targets[f"relay/{relay}/{port}"].board
+        target = self.targets[f"relay/{relay}/{port}"]
+        board = target.board
         return not (
             self.draining
             or board in self.contested
@@ -92,6 +100,7 @@ class Admission:
             or self.locks.of(board)
             or self.in_use(board)
             or self.safety.tripped(board)
+            or (self._powers(target) and self.wiring.suspect(board))
         )
 
     def target(self, command: Command) -> Target:
@@ -114,10 +123,9 @@ class Admission:
             raise Refused(Refusal.DRAINING, f"{self.agent} is being drained and takes no more commands")
         if board and (owner := self.contested.get(board)):
             raise Refused(Refusal.CONTESTED, f"{board} belongs to {owner}, which declared it first")
-        if command.force and not command.reason:
-            raise Refused(Refusal.INVALID, "force needs a reason")
-        if action is Action.ALL_OFF and not command.reason:
-            raise Refused(Refusal.INVALID, "all-off needs a reason")
+        _check_reason(command)
+        if action is Action.TRACE:
+            self._check_trace(command, operator, target)
         if board and action not in {Action.LOCK, Action.UNLOCK, Action.PROBE}:
             self.locks.check(board, operator, command.lock)
         if board and action in (POWER | LINES | PORTS) - _ALWAYS:
@@ -126,6 +134,43 @@ class Admission:
             self._check_maintenance(target)
         if action in _SWITCHES_ON and board:
             self._check_interlocks(command, target)
+            if self._powers(target) and not command.force:
+                self.wiring.check(board)
+
+    def _powers(self, target: Target) -> bool:
+        """Tell whether a target is power of its board, and not a line."""
+        return bool(target.ports & self.wiring.powered_by(target.board))
+
+    def _check_trace(self, command: Command, operator: str, target: Target) -> None:
+        """Only who has every board on a relay to himself may switch all of them to see what is what."""
+        for board in self._boards_on(target):
+            if owner := self.contested.get(board):
+                raise Refused(Refusal.CONTESTED, f"{board} belongs to {owner}, which declared it first")
+        self._check_holds_all(command, operator, target)
+        if not command.force and (others := self.neighbours.get(target.label)):
+            text = f"{target.label} also serves {others}, which cannot be seen from here"
+            raise Refused(Refusal.IN_USE, f"{text}; send it with force and a reason")
+        self._check_maintenance(target)
+        for feed in target.feeds:
+            self.safety.check_rate(self.targets[f"relay/{feed.relay}/{feed.port}"].board, [feed.id])
+
+    def _check_holds_all(self, command: Command, operator: str, target: Target) -> None:
+        """Refuse if somebody does not hold the lock on every board that has a port on a relay."""
+        boards = self._boards_on(target)
+        held_locks = {board: lock for board in boards if (lock := self.locks.of(board))}
+        if command.lock and command.lock not in {lock.id for lock in held_locks.values()}:
+            raise Refused(Refusal.NOT_LOCKED, "the lock named by this command has ended")
+        for board in boards:
+            lock = held_locks.get(board)
+            self.locks.check(board, operator, command.lock if lock and lock.id == command.lock else None)
+        if free := [board for board in boards if board not in held_locks]:
+            text = f"trace switches every board on {target.label}: lock {', '.join(free)} first"
+            raise Refused(Refusal.NOT_LOCKED, text)
+
+    def _boards_on(self, target: Target) -> list[str]:
+        """Return the boards that have any port on the relay that is to be traced."""
+        ports = [it for name, it in self.targets.items() if name.startswith(f"{target.name}/")]
+        return sorted({port.board for port in ports})
 
     def _check_use(self, board: str, command: Command) -> None:
         """A board that somebody uses without a lock is not switched under his hands."""
@@ -164,6 +209,8 @@ class Admission:
             return f"line/{board}/{line}"
         if board is not None:
             return f"board/{board}"
+        if action is Action.TRACE:
+            return f"relay/{command.relay}"
         if action in BOARDS:
             raise Refused(Refusal.INVALID, f"{action} needs a board, not a relay port")
         return f"relay/{command.relay}/{command.port}"
@@ -172,6 +219,8 @@ class Admission:
         if command.board in self.boards:
             line = command.line or "reset"
             return f"{command.board} has no line {line}; add lines.{line} to it in lab.toml"
+        if command.action is Action.TRACE:
+            return f"{self.agent} powers no board from a relay {command.relay}"
         name = f"board {command.board}" if command.board else f"relay {command.relay}/{command.port}"
         return f"{self.agent} controls no {name}"
 
@@ -187,3 +236,12 @@ class Admission:
         spared = {feed.id for board in kept for feed in self.targets[f"board/{board}"].feeds}
         feeds = [feed for feed in target.feeds if feed.id not in spared]
         return replace(target, feeds=feeds), "".join(f"; left alone: {words}" for words in kept.values())
+
+
+def _check_reason(command: Command) -> None:
+    if command.reason:
+        return
+    if command.force:
+        raise Refused(Refusal.INVALID, "force needs a reason")
+    if command.action is Action.ALL_OFF:
+        raise Refused(Refusal.INVALID, "all-off needs a reason")

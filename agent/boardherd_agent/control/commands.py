@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import structlog
 from pydantic import ValidationError
@@ -23,7 +21,8 @@ from boardherd_agent.control.life import Announce, Life
 from boardherd_agent.control.power import Target
 from boardherd_agent.control.recovery import Recovery
 from boardherd_agent.control.refusal import Refused
-from boardherd_agent.control.safety import Port
+from boardherd_agent.control.tracing import half_traced
+from boardherd_agent.control.under_way import UnderWay
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.command import Action, Command, CommandStep, Refusal, State, fingerprint, parse_command
 from boardherd_shared.ids import CommandId, new_command_id
@@ -42,8 +41,11 @@ _CLOSE_AT_ONCE = 500
 
 _AGENT_WIDE = frozenset({Action.REPORT, Action.DRAIN})
 _ERRANDS = BOARDS | _AGENT_WIDE | {Action.ACCEPT}
-_ENDS_OTHERS = frozenset({Action.OFF, Action.ALL_OFF})
-"""What does not wait for a command that is under way, but ends it."""
+_NEVER_WAIT = _ERRANDS - {Action.LOCK}
+"""What moves nothing, and is not moved either by what is under way."""
+
+_LOOKS_AHEAD = frozenset({Action.ON, Action.OFF})
+"""For these the device is read while the journal writes: both take their time, and neither moves anything."""
 
 log = structlog.get_logger()
 
@@ -62,14 +64,6 @@ class Request:
     """Unix seconds of this machine's clock."""
     listener: Announce | None = None
     """Is told of every step of this command, besides everybody else."""
-
-
-@dataclass
-class _Running:
-    life: Life
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
-    begun: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    """A task that is cancelled before it has begun could not say how its command ended."""
 
 
 class Commander:
@@ -102,7 +96,7 @@ class Commander:
         self._announce = announce
         self._clock = clock
         self._queue: asyncio.Queue[tuple[Request, Arrival]] = asyncio.Queue(_QUEUE_SIZE)
-        self._busy: dict[Port, _Running] = {}
+        self._under_way = UnderWay()
         self._listeners: dict[str, list[Announce]] = {}
         self._recovered = False
         self._taken_up: set[str] = set()
@@ -116,11 +110,11 @@ class Commander:
     @property
     def under_way(self) -> int:
         """How many commands are being carried out on relays now."""
-        return len({id(running) for running in self._busy.values()})
+        return len(self._under_way)
 
     def busy(self, relay: str, port: int) -> bool:
         """Tell whether a command is being carried out on a port."""
-        return (relay, port) in self._busy
+        return self._under_way.busy((relay, port))
 
     def submit(self, request: Request) -> None:
         """Take a request without waiting; when a thousand wait already, it is dropped and logged."""
@@ -194,62 +188,64 @@ class Commander:
                 self._stalled_until = self._clock.up() + int(_TICK_S * 1e6)
 
     async def _take(self, request: Request, arrival: Arrival, tasks: asyncio.TaskGroup) -> None:
-        """Decide on one request; the order of the questions is the contract."""
-        command: Command | None = None
+        """Decide on one request; the order of the questions is the contract.
+
+        That a command is known comes before all that may be said against it now. Mostly nothing is, and the journal
+        finds out in the act of writing the command down.
+        """
         try:
             command = _read(request)
-            if known := await self._known(request, command):
-                self._answer(known.last_step, request.listener)
-                return
-            self._check_time(arrival, command)
-            target = self._target(command)
-            self._admission.check(command, request.operator, target)
-            if command.action is Action.ALL_OFF:
-                target, kept = self._unlocked(target, command, request.operator)
-            else:
-                kept = ""
-            await self._make_way(command, target, request.operator)
-            life = self._life(command, target, request.operator, command.id or new_command_id())
-            life.remark = kept
-            life.still_wanted = functools.partial(self._still_wanted, request, arrival, command, target)
-            step = life.make(State.ACCEPTED, f"{command.action} of {target.label} accepted")
-            if not self._recovered:
-                self._taken_up.add(step.id)
-            await self._journal.intend(command, step, named=command.id is not None)
         except Refused as refused:
-            self._refuse(request, command, refused)
+            self._refuse(request, None, refused)
             return
+        try:
+            life = self._admit(request, arrival, command)
+            others = [] if command.action in _NEVER_WAIT else self._under_way.in_the_way(life)
+        except Refused as refused:
+            if not await self._answered(request, command):
+                self._refuse(request, command, refused)
+            return
+        if (others or not self._recovered) and await self._answered(request, command):
+            return
+        await self._under_way.end(others, life)
+        await self._begin(request, life, tasks)
+
+    def _admit(self, request: Request, arrival: Arrival, command: Command) -> Life:
+        """Return the life of a command that may run; nothing is done yet."""
+        self._check_time(arrival, command)
+        target, kept = self._target(command), ""
+        self._admission.check(command, request.operator, target)
+        if command.action is Action.ALL_OFF:
+            target, kept = self._unlocked(target, command, request.operator)
+        life = self._life(command, target, request.operator, command.id or new_command_id())
+        life.remark = kept
+        life.still_wanted = functools.partial(self._still_wanted, request, arrival, command, target)
+        life.still_held = functools.partial(self._admission.check_holder, command, request.operator, target)
+        return life
+
+    async def _begin(self, request: Request, life: Life, tasks: asyncio.TaskGroup) -> None:
+        """Write a command down and carry it out, unless it is known."""
+        command = life.command
+        step = life.make(State.ACCEPTED, f"{command.action} of {life.target.label} accepted")
+        if not self._recovered:
+            self._taken_up.add(step.id)
+        if command.action in _LOOKS_AHEAD:
+            feed = life.target.feeds[0 if command.action is Action.ON else -1]
+            tasks.create_task(feed.worker.look(feed.port), name=f"look {life.command_id}")
+        try:
+            while not await self._journal.intend(command, step, named=command.id is not None):
+                if await self._answered(request, command):
+                    return
         except JournalAway as away:
-            self._refuse(
-                request, command, Refused(Refusal.NO_JOURNAL, f"nothing is switched without it: {away}")
-            )
+            self._refuse(request, command, _no_journal(away))
             return
         if request.listener:
             self._listeners[life.command_id] = [request.listener]
-        self._tell(step)
         if command.action in _ERRANDS:
             tasks.create_task(self._errand(life), name=f"command {life.command_id}")
         else:
-            self._start(life, self._executor.carry_out(life), tasks)
-
-    def _start(self, life: Life, work: Coroutine[Any, Any, None], tasks: asyncio.TaskGroup) -> None:
-        running = _Running(life)
-        for port in life.target.ports:
-            self._busy[port] = running
-
-        async def see_through() -> None:
-            running.begun.set()
-            try:
-                await work
-            except asyncio.CancelledError:
-                if not life.ended_by:
-                    raise
-            finally:
-                for port in life.target.ports:
-                    if self._busy.get(port) is running:
-                        del self._busy[port]
-
-        running.task = tasks.create_task(see_through(), name=f"command {life.command_id}")
+            self._under_way.start(life, self._executor.carry_out(life), tasks)
+        self._tell(step)  # only now: the task just made has its turn before those who pass the word on
 
     async def _errand(self, life: Life) -> None:
         try:
@@ -259,17 +255,26 @@ class Commander:
         except JournalAway as away:
             await life.step(State.FAILED, f"nothing was done: {away}", code=Refusal.NO_JOURNAL)
 
-    async def _known(self, request: Request, command: Command) -> Entry | None:
-        """Return the journal's entry if this is a redelivery; refuses an id that meant something else before."""
+    async def _answered(self, request: Request, command: Command) -> bool:
+        """Answer a redelivery from the journal, or refuse an id that meant something else; False if it is neither."""
+        try:
+            known = await self._find(request, command)
+        except JournalAway as away:
+            self._refuse(request, command, _no_journal(away))
+            return True
+        if known is None:
+            return False
+        if known.fingerprint == fingerprint(command) and known.operator == request.operator:
+            self._answer(known.last_step, request.listener)
+        else:
+            why = f"the id {command.id} was used before for another command ({known.last_step.text})"
+            self._refuse(request, command, Refused(Refusal.DUPLICATE_CONFLICT, why))
+        return True
+
+    async def _find(self, request: Request, command: Command) -> Entry | None:
         if command.id is None:
             return await self._journal.find_repeat(request.operator, command)
-        entry = await self._journal.find(command.id)
-        if entry and (entry.fingerprint != fingerprint(command) or entry.operator != request.operator):
-            raise Refused(
-                Refusal.DUPLICATE_CONFLICT,
-                f"the id {command.id} was used before for another command ({entry.last_step.text})",
-            )
-        return entry
+        return await self._journal.find(command.id)
 
     def _check_time(self, arrival: Arrival, command: Command) -> None:
         unwatched = asyncio.get_running_loop().time() - self._beat
@@ -295,27 +300,6 @@ class Commander:
         if command.force:
             return target, ""
         return self._admission.unlocked(target, operator, command.lock)
-
-    async def _make_way(self, command: Command, target: Target, operator: str) -> None:
-        """End what is under way on the target's ports, if this command may; else refuse it."""
-        if command.action in _ERRANDS - {Action.LOCK}:
-            return
-        for running in {id(r): r for port in target.ports if (r := self._busy.get(port))}.values():
-            if command.action is Action.LOCK and running.life.operator == operator:
-                continue
-            ends_it = (
-                command.action in _ENDS_OTHERS and not command.expect
-            )  # who expects a state is in no hurry
-            if not ends_it or running.task is None:
-                raise Refused(
-                    Refusal.BUSY,
-                    f"{target.label} is being switched: {running.life.command.action} by"
-                    f" {running.life.operator} is under way",
-                )
-            await running.begun.wait()
-            running.life.ended_by = f"{command.action} by {operator}"
-            running.task.cancel()
-            await asyncio.wait([running.task])
 
     def _refuse(self, request: Request, command: Command | None, refused: Refused) -> None:
         expired = refused.code is Refusal.EXPIRED
@@ -358,13 +342,12 @@ class Commander:
         if step.final:
             self._tell(step)
             return
-        target = self._admission.targets.get(step.target)
-        if target is None or entry.command.action in _ERRANDS:
-            lost = (
-                ""
-                if target or entry.command.action in _ERRANDS
-                else f", and {step.target} is no longer its own"
-            )
+        target, errand = self._admission.targets.get(step.target), entry.command.action in _ERRANDS
+        if entry.command.action is Action.TRACE:
+            target = half_traced(self._admission.targets, step)
+            errand = target is None
+        if target is None or errand:
+            lost = "" if errand else f", and {step.target} is no longer its own"
             text = f"the agent was interrupted during {entry.command.action}{lost}"
             final = step.model_copy(
                 update={"state": State.INTERRUPTED, "text": text, "at": self._clock.wall() / 1e6, "phase": ""}
@@ -372,10 +355,10 @@ class Commander:
             await self._journal.note(final)
             self._tell(final)
             return
-        if entry.off is None:
+        if entry.off is None or step.phase == "off":
             self._admission.safety.doubt(target.ports)
         life = self._life(entry.command, target, entry.operator, step.id)
-        self._start(life, self._recovery.finish(life, entry), tasks)
+        self._under_way.start(life, self._recovery.finish(life, entry), tasks)
 
     def _life(self, command: Command, target: Target, operator: str, command_id: CommandId) -> Life:
         return Life(
@@ -414,8 +397,12 @@ def _read(request: Request) -> Command:
     return command.model_copy(update={"board": request.board})
 
 
+def _no_journal(away: JournalAway) -> Refused:
+    return Refused(Refusal.NO_JOURNAL, f"nothing is switched without it: {away}")
+
+
 def _name(command: Command | None, request: Request) -> str:
     if command and command.relay:
-        return f"relay/{command.relay}/{command.port}"
+        return f"relay/{command.relay}/{command.port}" if command.port else f"relay/{command.relay}"
     board = (command.board if command else None) or request.board
     return f"board/{board}" if board else ""

@@ -8,27 +8,24 @@ off time switches on at once where that is allowed and says so, and a start find
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from boardherd_agent.control.ending import Ending, Liveness, as_asked, measure
 from boardherd_agent.control.gate import Gate, TooEarlyError
 from boardherd_agent.control.life import Life
 from boardherd_agent.control.power import FeedLine, Sleep, Target, combine
+from boardherd_agent.control.proving import Onlooker, Proving
 from boardherd_agent.control.refusal import Refused
 from boardherd_agent.control.safety import Safety
+from boardherd_agent.control.stopping import LONGEST_WAIT_S, despite_cancellation
+from boardherd_agent.control.tracing import Tracer
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Action, Refusal, State
 from boardherd_shared.lab import MIN_OFF_TIME_S
 from boardherd_shared.records import Power
-
-STOP_GRACE_S = 7.0
-"""How long a stop may take to switch a board on again whose cycle it interrupts."""
-
-_SWITCHING_S = 1.5
-"""What switching may take of that."""
 
 _RETURN_LOOKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Pauses before each look whether the module has ended its pulse."""
@@ -43,6 +40,8 @@ class Executor:
     clock: Clock
     liveness: Liveness
     safety: Safety
+    proving: Proving
+    tracer: Tracer
     sleep: Sleep = asyncio.sleep
 
     @property
@@ -64,7 +63,7 @@ class Executor:
             await life.step(State.FAILED, f"{life.target.label}: {error}", observed=observed)
         except asyncio.CancelledError:
             if not life.ended:
-                await _despite_cancellation(self._stopped(life))
+                await despite_cancellation(self._stopped(life))
             raise
 
     async def _act(self, life: Life) -> None:
@@ -75,6 +74,8 @@ class Executor:
                 await self._line(life)
             case Action.RESTORE:
                 await self._restore(life)
+            case Action.TRACE:
+                await self.tracer.trace(life)
             case _:
                 await self._power(life)
 
@@ -103,9 +104,11 @@ class Executor:
             await self._stay_off(life)
         life.still_wanted()
         began = self.clock.up()
-        life.before, observed = await self._when_rested(
-            life, lambda gate: life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
-        )
+        with self.proving.looking_on(life) as onlooker:
+            life.before, observed = await self._when_rested(
+                life, lambda gate: life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
+            )
+            onlooker.switched(life.before, observed)
         life.asked = Power.OFF if life.before is Power.ON else Power.ON
         await self._ending.conclude(life, observed, {"switched_s": self._since(began)})
 
@@ -116,11 +119,13 @@ class Executor:
         life.tell(f"switching {life.target.label} {power}", phase=power)
         life.still_wanted()
         began = self.clock.up()
-        change = await self._when_rested(
-            life,
-            lambda gate: life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep),
-            rested=power is Power.ON,
-        )
+        with self.proving.looking_on(life) as onlooker:
+            change = await self._when_rested(
+                life,
+                lambda gate: life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep),
+                rested=power is Power.ON,
+            )
+            onlooker.switched(change.before, change.observed)
         life.before = change.before
         await self._ending.conclude(life, change.observed, {"switched_s": self._since(began)})
 
@@ -158,12 +163,15 @@ class Executor:
         if native and not self.safety.expect_on(native.id, off_time):
             native = None  # the module would switch it on without a look at the others of its supply
         try:
-            await self._off_and_on(life, off_time, native)
+            with self.proving.looking_on(life) as onlooker:
+                await self._off_and_on(life, off_time, native, onlooker)
         finally:
             if native:
                 self.safety.expect_no_more(native.id)
 
-    async def _off_and_on(self, life: Life, off_time: float, native: FeedLine | None) -> None:
+    async def _off_and_on(
+        self, life: Life, off_time: float, native: FeedLine | None, onlooker: Onlooker
+    ) -> None:
         """Do both halves of a cycle; ``native`` is the feed whose module times it."""
         if native:
             switched = await native.worker.pulse(
@@ -180,6 +188,7 @@ class Executor:
             await life.step(State.FAILED, text, phase="off", observed=off)
             return
         went_off = self.clock.up()
+        onlooker.went_off(off_time)
         timed_by = "timed by the module" if native else "waiting"
         text = f"off, {timed_by}, {off_time:g} s"
         await life.went_off(text, phase="dwell", observed=off, times={"dwell_s": off_time})
@@ -188,14 +197,19 @@ class Executor:
             if not native and (left := self.safety.off_left(life.target.board, life.target.ports)) > 0:
                 await self.sleep(left)  # somebody else has switched it on and off again meanwhile
         except asyncio.CancelledError:
-            await _despite_cancellation(self._left_in_dwell(life, went_off, native))
+            await despite_cancellation(self._left_in_dwell(life, went_off, native))
             raise
         life.asked = Power.ON
         await life.step(State.RUNNING, f"switching {life.target.label} on", phase="on")
         # From here to the read-back a stop waits: a cancelled "on" could leave the board dark.
         on = self._returned(life, native) if native else self._set(life, Power.ON, self.safety)
-        observed = await _despite_cancellation(on)
-        await self._ending.conclude(life, observed, {"off_s": self._since(went_off)})
+        observed = await despite_cancellation(on)
+        onlooker.came_on()
+        times = {"off_s": self._since(went_off)}
+        if as_asked(life, observed) and (why := await onlooker.objection()):
+            await life.step(State.FAILED, why, observed=observed, times=times)
+        else:
+            await self._ending.conclude(life, observed, times)
 
     async def _count_cycle(self, board: str) -> None:
         """Count towards the breaker; a board that is alive begins anew."""
@@ -235,7 +249,7 @@ class Executor:
             try:
                 await self.sleep(target.pulse)
             finally:  # a stop in mid-pulse ends the pulse at once
-                back = await _despite_cancellation(feed.worker.switch(feed.port, target.rest, by=life.by))
+                back = await despite_cancellation(feed.worker.switch(feed.port, target.rest, by=life.by))
             observed = back.observed
         life.asked = target.rest
         await self._ending.conclude(life, observed, {"pulse_s": self._since(began)})
@@ -317,7 +331,7 @@ class Executor:
         left = max(
             MIN_OFF_TIME_S - times["off_s"], self.safety.off_left(life.target.board, life.target.ports)
         )
-        if left > STOP_GRACE_S - _SWITCHING_S:
+        if left > LONGEST_WAIT_S:
             text = f"the agent stopped in the off time of {label}, too early to switch it on; it stays OFF"
             await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
             return
@@ -347,19 +361,6 @@ def _native(target: Target, seconds: float) -> FeedLine | None:
         return None
     feed = target.feeds[0]
     return feed if feed.worker.can_pulse(feed.port, seconds) else None
-
-
-async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Finish ``work`` even if cancelled meanwhile, within the grace of a stop; then let the cancellation through."""
-    task = asyncio.create_task(work, name="second half of a cycle")
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=STOP_GRACE_S)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-        raise
 
 
 def _ports(count: int) -> str:

@@ -18,8 +18,11 @@ from boardherd_agent.control.journal import Journal
 from boardherd_agent.control.life import Announce
 from boardherd_agent.control.locks import Changed, Locks
 from boardherd_agent.control.power import Sleep, Target
+from boardherd_agent.control.proving import Proving, Witness
 from boardherd_agent.control.recovery import Recovery
 from boardherd_agent.control.safety import Safety
+from boardherd_agent.control.tracing import Eyes, Tracer
+from boardherd_agent.control.wiring import News, WiringBook
 from boardherd_shared.clock import Clock
 from boardherd_shared.inventory import Inventory
 
@@ -28,12 +31,21 @@ _RETRY_S = 5.0
 log = structlog.get_logger()
 
 
+class Onlooking(Witness, Eyes, Protocol):
+    """Who looks on when power is cut, for a command or for a trace."""
+
+
 class Benchwork(Liveness, Watching, Protocol):
     """What the desk needs of the bench of relays and boards."""
 
     @property
     def targets(self) -> Mapping[str, Target]:
         """Everything that can be switched, by name."""
+        ...
+
+    @property
+    def witness(self) -> Onlooking:
+        """Who looks on when power is cut."""
         ...
 
     def in_use(self, board: str) -> str:
@@ -56,6 +68,7 @@ class Desk:
         announce: Announce,
         lock_changed: Changed,
         drained: Callable[[], Awaitable[str]],
+        wiring_changed: Callable[[News], None] = lambda _: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """Put the wing together; nothing runs yet.
@@ -70,11 +83,13 @@ class Desk:
             announce: tells the world of each step of a command.
             lock_changed: hears of every lock that is taken, extended or ended.
             drained: waits until what is spooled is delivered; returns what is left, in words.
+            wiring_changed: hears what is new of the wiring of each board, and of all boards at the start.
             sleep: how to wait.
         """
         boards, admins = inventory.boards_of(pc), inventory.lab.admins
         self.locks = Locks(file, boards, admins, clock, server_offset, lock_changed)
         self.safety = Safety(file, boards, inventory.relays_of(pc), clock, sleep)
+        self.wiring = WiringBook(file, boards, clock, wiring_changed)
         targets = bench.targets
         self.admission = Admission(
             agent=pc,
@@ -84,18 +99,27 @@ class Desk:
             admins=admins,
             locks=self.locks,
             safety=self.safety,
+            wiring=self.wiring,
             clock=clock,
             server_offset=server_offset,
             alive=bench.alive,
             in_use=bench.in_use,
+            neighbours=_neighbours(inventory, pc),
         )
         self._drained = drained
         self.commander = Commander(
             self.admission,
             Journal(file, clock),
-            Executor(clock, bench, self.safety, sleep),
+            Executor(
+                clock,
+                bench,
+                self.safety,
+                Proving(self.wiring, bench.witness),
+                Tracer(clock, self.safety, self.wiring, bench.witness, targets, sleep),
+                sleep,
+            ),
             Recovery(clock, self.safety, sleep),
-            Errands(self.locks, self.admission, bench, self._finished),
+            Errands(self.locks, self.wiring, self.admission, bench, self._finished),
             announce,
             clock,
         )
@@ -123,6 +147,7 @@ class Desk:
         try:
             await self.locks.load()
             await self.safety.load()
+            await self.wiring.load()
         except JournalAway as away:
             log.warning("every board counts as locked until the journal can be used", why=str(away))
             return False
@@ -132,3 +157,14 @@ class Desk:
         while self.commander.under_way:  # noqa: ASYNC110 - commands end in many places
             await asyncio.sleep(0.1)
         return await self._drained()
+
+
+def _neighbours(inventory: Inventory, pc: str) -> dict[str, str]:
+    """Return the relays that boards of other PCs use too, each with those boards in words."""
+    own = inventory.boards_of(pc)
+    users: dict[str, list[str]] = {}
+    for board, config in inventory.lab.board.items():
+        if board not in own:
+            for relay in {wire.relay for wire in config.wires}:
+                users.setdefault(relay, []).append(f"{board} of {config.pc}" if config.pc else board)
+    return {relay: ", ".join(boards) for relay, boards in users.items()}

@@ -50,7 +50,7 @@ class Ending:
         done = f"off {times['off_s']:.1f} s, on again" if "off_s" in times else str(asked)
         if observed is Power.UNKNOWN:
             done += ", acknowledged; this device cannot be read back"
-        await life.step(State.SUCCEEDED, f"{label}: {done}", observed=observed, times=times)
+        await life.step(State.SUCCEEDED, f"{label}: {done}{life.remark}", observed=observed, times=times)
 
     async def _wait_alive(self, life: Life, timeout: float, times: dict[str, float]) -> None:
         board = life.target.board
@@ -64,8 +64,10 @@ class Ending:
             await life.step(State.FAILED, text, phase="waiting", observed=Power.ON, times=times)
             return
         await self.safety.forgive(board)
-        times = times | boot.model_dump(exclude_none=True)
-        await life.step(State.SUCCEEDED, f"{board}: {_phases(times)}", observed=Power.ON, times=times)
+        times = times | boot.model_dump(exclude_none=True, exclude={"slow"})
+        slow = f"; slower than usual: {boot.slow}" if boot.slow else ""
+        text = f"{board}: {_phases(times)}{slow}{life.remark}"
+        await life.step(State.SUCCEEDED, text, observed=Power.ON, times=times)
 
 
 def as_asked(life: Life, observed: Power) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,6 +12,7 @@ from boardherd_agent.control.admission import Admission
 from boardherd_agent.control.life import Life
 from boardherd_agent.control.locks import Locks
 from boardherd_agent.control.refusal import Refused
+from boardherd_agent.control.wiring import WiringBook
 from boardherd_agent.devices.device import DeviceError
 from boardherd_shared.command import Action, Refusal, State
 
@@ -20,6 +22,10 @@ class Watching(Protocol):
 
     async def probe(self, board: str) -> str:
         """Look at ``board`` now, and return the verdict in words."""
+        ...
+
+    def vacated(self, board: str) -> AbstractAsyncContextManager[None]:
+        """Have the console of ``board`` closed and kept closed meanwhile; the lock that is taken in it goes on."""
         ...
 
     def report(self) -> str:
@@ -32,6 +38,7 @@ class Errands:
     """Carries out what needs no relay."""
 
     locks: Locks
+    wiring: WiringBook
     admission: Admission
     watching: Watching
     drained: Callable[[], Awaitable[str]]
@@ -66,7 +73,9 @@ class Errands:
     async def _lock(self, life: Life) -> None:
         board = life.target.board
         before = self.locks.of(board)
-        lock = await self.locks.take(board, life.operator, life.command)
+        self.locks.check(board, life.operator, life.command.lock)
+        async with self.watching.vacated(board):
+            lock = await self.locks.take(board, life.operator, life.command)
         until = datetime.fromtimestamp(lock.until / 1e6, UTC)
         verb = "extended" if before else "locked"
         text = f"{board} is {verb} for {lock.owner} ({lock.use}) until {until:%Y-%m-%d %H:%M} UTC"
@@ -93,11 +102,31 @@ class Errands:
         await life.step(State.SUCCEEDED, text, facts=told)
 
     async def _accept(self, life: Life) -> None:
-        states = [await feed.worker.accept(feed.port, by=life.by) for feed in life.target.feeds]
-        told = ", ".join(
-            f"{feed.relay}:{feed.port} {state}" for feed, state in zip(life.target.feeds, states, strict=True)
+        wiring = await self._accept_wiring(life)
+        try:
+            told = await self._accept_ports(life)
+        except DeviceError as error:
+            if not wiring:
+                raise
+            told = f"what the ports are could not be accepted: {error}"
+        await life.step(State.SUCCEEDED, f"{life.target.label}: accepted as it is ({wiring}{told})")
+
+    async def _accept_wiring(self, life: Life) -> str:
+        """Take the suspect wiring of a board for right; returns that in words, empty where nothing is suspect."""
+        board, reason = life.target.board, life.command.reason
+        if not life.target.is_board or not self.wiring.suspect(board):
+            return ""
+        if not reason:
+            raise Refused(Refusal.INVALID, f"the wiring of {board} is suspect; accepting that needs a reason")
+        await self.wiring.accept(board, life.by, reason)
+        return "its wiring, "
+
+    async def _accept_ports(self, life: Life) -> str:
+        feeds = life.target.feeds
+        states = [await feed.worker.accept(feed.port, by=life.by) for feed in feeds]
+        return ", ".join(
+            f"{feed.relay}:{feed.port} {state}" for feed, state in zip(feeds, states, strict=True)
         )
-        await life.step(State.SUCCEEDED, f"{life.target.label}: accepted as it is ({told})")
 
     async def _drain(self, life: Life) -> None:
         self.admission.draining = True

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from boardherd_agent.control.control_file import ControlFile, JournalAway
+from boardherd_agent.control.control_file import ControlFile, Failed, JournalAway, Values
 from boardherd_agent.control.stamp import Stamp
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Command, CommandStep, fingerprint
@@ -26,6 +26,16 @@ KEEP_COMMANDS = 10_000
 REDELIVERY_US = 10_000_000
 """An identical command without an id, from the same operator within this time, is a redelivery."""
 
+_REPEATS = (
+    "operator = ? AND fingerprint = ? AND named = 0"
+    " AND ((boot = ? AND intent_up >= ?) OR (boot <> ? AND intent_at BETWEEN ? AND ?))"
+)
+_INTEND = (
+    "INSERT INTO commands"
+    " (id, operator, fingerprint, command, named, intent_at, intent_up, boot, last_step, final)"
+    " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM commands WHERE {known})"
+)
+_NOTE = "UPDATE commands SET last_step = ? WHERE id = ?"
 _SELECT = "SELECT command, operator, fingerprint, boot, intent_up, intent_at, off_up, off_at, last_step FROM commands"
 
 
@@ -66,45 +76,51 @@ class Journal:
 
     async def find_repeat(self, operator: str, command: Command) -> Entry | None:
         """Return the command without an id that ``command`` repeats, if there is one."""
+        values = self._repeat(operator, fingerprint(command))
+        return await self._one(f"WHERE {_REPEATS} ORDER BY rowid DESC LIMIT 1", values)
+
+    def _repeat(self, operator: str, print_: str) -> Values:
+        """Return the values of ``_REPEATS``: the wall clock may be set in between, and counts over a reboot only."""
         boot, up, wall = self._clock.boot, self._clock.up(), self._clock.wall()
-        return await self._one(  # the wall clock may be set in between, and counts over a reboot only
-            "WHERE operator = ? AND fingerprint = ? AND named = 0"
-            " AND ((boot = ? AND intent_up >= ?) OR (boot <> ? AND intent_at BETWEEN ? AND ?))"
-            " ORDER BY rowid DESC LIMIT 1",
-            (operator, fingerprint(command), boot, up - REDELIVERY_US, boot, wall - REDELIVERY_US, wall),
-        )
+        return operator, print_, boot, up - REDELIVERY_US, boot, wall - REDELIVERY_US, wall
 
     async def unfinished(self) -> list[Entry]:
         """Return the commands whose end has not been told: after a start, what a crash interrupted."""
         rows = await self._file.rows(f"{_SELECT} WHERE final = 0 ORDER BY intent_at")
         return [_entry(row) for row in rows]
 
-    async def intend(self, command: Command, step: CommandStep, *, named: bool) -> None:
-        """Write down that ``command`` will be carried out; nothing may be touched before this returns."""
-        await self._file.write(
-            "INSERT INTO commands"
-            " (id, operator, fingerprint, command, named, intent_at, intent_up, boot, last_step, final)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                step.id,
-                step.operator,
-                fingerprint(command),
-                command.model_dump_json(exclude_none=True),
-                named,
-                self._clock.wall(),
-                self._clock.up(),
-                self._clock.boot,
-                step.model_dump_json(exclude_none=True),
-                step.final,
-            ),
+    async def intend(self, command: Command, step: CommandStep, *, named: bool) -> bool:
+        """Write down that ``command`` will be carried out; nothing may be touched before this returns True.
+
+        False, and nothing is written, if it is known: the id, or without one the same command a moment ago.
+        """
+        print_ = fingerprint(command)
+        values = (
+            step.id,
+            step.operator,
+            print_,
+            command.model_dump_json(exclude_none=True),
+            named,
+            self._clock.wall(),
+            self._clock.up(),
+            self._clock.boot,
+            step.model_dump_json(exclude_none=True),
+            step.final,
         )
+        if named:
+            written = await self._file.write(_INTEND.format(known="id = ?"), (*values, step.id))
+        else:
+            repeated = self._repeat(step.operator, print_)
+            written = await self._file.write(_INTEND.format(known=_REPEATS), values + repeated)
+        return written == 1
 
     async def note(self, step: CommandStep) -> None:
         """Write down a step of a command that was intended before; a final one is told again until :meth:`close`."""
-        await self._file.jot(
-            "UPDATE commands SET last_step = ? WHERE id = ?",
-            (step.model_dump_json(exclude_none=True), step.id),
-        )
+        await self._file.jot(_NOTE, _noted(step))
+
+    def note_later(self, step: CommandStep, failed: Failed) -> None:
+        """Have :meth:`note` done without waiting; whoever looks for the command from now on finds the step."""
+        self._file.jot_later(_NOTE, _noted(step), failed)
 
     async def note_off(self, step: CommandStep) -> None:
         """Write down a step, and that the board of a cycle is off since now."""
@@ -146,6 +162,10 @@ class Journal:
     async def _one(self, where: str, values: tuple[object, ...]) -> Entry | None:
         rows = await self._file.rows(f"{_SELECT} {where}", values)
         return _entry(rows[0]) if rows else None
+
+
+def _noted(step: CommandStep) -> Values:
+    return step.model_dump_json(exclude_none=True), step.id
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

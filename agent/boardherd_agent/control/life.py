@@ -34,6 +34,8 @@ class Life:
     clock: Clock
     still_wanted: Callable[[], None] = lambda: None
     """Raises Refused when the command may not begin any more: too late, or its sender has lost the board."""
+    still_held: Callable[[], None] = lambda: None
+    """Raises Refused when the sender has lost a board since; for what switches several boards one after the other."""
     before: Power | None = None
     asked: Power | None = None
     ended: bool = False
@@ -41,7 +43,7 @@ class Life:
     """Why it is being ended from outside, when that is not the agent's stop: "off by ops1"."""
 
     remark: str = ""
-    """What the final step adds: what was left out, and why."""
+    """What the final step adds: what was left out, and why; what was learned on the way."""
 
     @property
     def by(self) -> str:
@@ -68,9 +70,16 @@ class Life:
         )
 
     async def step(self, state: State, text: str, **more: object) -> None:
-        """Take a step: into the journal first, then to everybody who listens."""
+        """Take a step: into the journal, and to everybody who listens.
+
+        A phase is in the journal before it begins. An end is told at once: whoever asks again finds it, and a crash
+        before it was written is one that came a moment earlier.
+        """
         step = self.make(state, text, **more)
-        await self._note(self.journal.note(step))
+        if step.final:
+            self.journal.note_later(step, self._not_noted)
+        else:
+            await self._note(self.journal.note(step))
         self._tell(step)
 
     def tell(self, text: str, **more: object) -> None:
@@ -92,4 +101,7 @@ class Life:
         try:
             await writing
         except JournalAway as away:
-            log.warning("a step could not be journalled", command=self.command_id, why=str(away))
+            self._not_noted(away)
+
+    def _not_noted(self, away: JournalAway) -> None:
+        log.warning("a step could not be journalled", command=self.command_id, why=str(away))

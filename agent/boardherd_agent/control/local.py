@@ -1,8 +1,9 @@
 """The local socket: commands from this machine, when no broker is there, under the very same rules.
 
 A client writes one command a line, as it would be published: JSON or a bare word. It reads the steps of that
-command, one JSON object a line, until the last one. The sender is the user that the kernel names; the socket
-is for the members of its group.
+command, one JSON object a line, until the last one. A line that asks for a console instead turns the rest of
+the conversation over to it. The sender is the user that the kernel names; the socket is for the members of its
+group.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
+import json
 import os
-import pwd
-import re
-import socket
-import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 
 from boardherd_agent.control.commands import Request
+from boardherd_agent.local_users import user_of
 from boardherd_shared.command import CommandStep
 from boardherd_shared.messages import MAX_PAYLOAD
 
 GROUP = "boardherd"
 _MODE = 0o660
+
+Consoles = Callable[[bytes, str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""Takes over a conversation that began with a request for a console, with its user; returns at its end."""
 
 log = structlog.get_logger()
 
@@ -34,10 +36,14 @@ log = structlog.get_logger()
 class LocalSocket:
     """Listens on a Unix socket and hands what comes to the commander."""
 
-    def __init__(self, path: Path, submit: Callable[[Request], None]) -> None:
-        """Name the socket; :meth:`run` opens it."""
+    def __init__(
+        self, path: Path, submit: Callable[[Request], None], consoles: Consoles | None = None
+    ) -> None:
+        """Name the socket; :meth:`run` opens it. ``consoles`` gets those who ask for a console."""
         self._path = path
         self._submit = submit
+        self._consoles = consoles
+        self._talks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until cancelled. Where the socket cannot be made, that is logged and the rest goes on."""
@@ -52,6 +58,9 @@ class LocalSocket:
             finally:
                 with contextlib.suppress(OSError):
                     self._path.unlink()
+                for talk in self._talks:
+                    talk.cancel()
+                await asyncio.gather(*self._talks, return_exceptions=True)
 
     async def _listen(self) -> asyncio.Server:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,14 +75,29 @@ class LocalSocket:
         return server
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        operator = _user_of(writer.get_extra_info("socket"))
+        operator = user_of(writer.get_extra_info("socket"))
         try:
             while line := await reader.readline():
+                if self._consoles and _asks_for_a_console(line):
+                    await self._hand_over(self._consoles(line, operator, reader, writer))
+                    return
                 await self._carry(line.strip(), operator, writer)
         except (ConnectionError, ValueError) as error:
             log.info("a local client was left", operator=operator, why=str(error))
+        except asyncio.CancelledError:
+            pass  # the agent stops; asyncio would tell a cancelled handler as a fault
         finally:
             writer.close()
+
+    async def _hand_over(self, conversation: Awaitable[None]) -> None:
+        """Let somebody look at a console; unlike a command, that does not outlast the socket."""
+        task = asyncio.current_task()
+        assert task
+        self._talks.add(task)
+        try:
+            await conversation
+        finally:
+            self._talks.discard(task)
 
     async def _carry(self, payload: bytes, operator: str, writer: asyncio.StreamWriter) -> None:
         """Submit one command and write its steps until the last."""
@@ -87,12 +111,11 @@ class LocalSocket:
             await writer.drain()
 
 
-def _user_of(peer: socket.socket) -> str:
-    """Return the name of the user at the other end, as a broker user name may be written."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid = struct.unpack("3i", credentials)[1]
+def _asks_for_a_console(line: bytes) -> bool:
+    if b'"console"' not in line:
+        return False
     try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = f"uid-{uid}"
-    return re.sub(r"^[^A-Za-z0-9]|[^A-Za-z0-9._@-]", "x", name)[:63]
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and "console" in said

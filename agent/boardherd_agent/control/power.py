@@ -47,6 +47,7 @@ class Switcher(Protocol):
     @property
     def maintenance(self) -> str: ...  # noqa: D102
     async def read(self, port: int) -> Power: ...  # noqa: D102
+    async def look(self, port: int) -> None: ...  # noqa: D102
     async def switch(  # noqa: D102
         self, port: int, power: Power, *, by: str, still_wanted: StillWanted = ...
     ) -> Measured: ...
@@ -97,7 +98,7 @@ class Target:
     """What a command acts on."""
 
     name: str
-    """``board/evm-07``, ``relay/eth-1/3`` or ``line/evm-07/reset``."""
+    """``board/evm-07``, ``relay/eth-1/3``, ``relay/eth-1`` or ``line/evm-07/reset``."""
     board: str
     """The board that it belongs to; empty for all boards together."""
     feeds: Sequence[FeedLine]
@@ -175,7 +176,7 @@ class Target:
 def targets_of(
     boards: Mapping[str, BoardConfig], worker: Callable[[str], Switcher], everything: str
 ) -> dict[str, Target]:
-    """Return every target by name: each board, each of its lines, each of its ports alone, and all together.
+    """Return every target by name: boards, their lines, their ports alone, whole relays, and all together.
 
     Args:
         boards: the boards of this agent.
@@ -200,9 +201,22 @@ def targets_of(
             )
             feeds = [*feeds, feed]
         targets |= {_port(feed): Target(_port(feed), board, [feed], off_time, _label(feed)) for feed in feeds}
+    targets |= _whole_relays(boards, targets)
     powered = [feed for board in boards for feed in targets[f"board/{board}"].feeds]
     targets[everything] = Target(everything, "", powered, 0.0, "everything")
     return targets
+
+
+def _whole_relays(boards: Iterable[str], targets: Mapping[str, Target]) -> dict[str, Target]:
+    """Return for each relay everything on it that powers boards."""
+    relays: dict[str, list[FeedLine]] = {}
+    for board in boards:
+        for feed in targets[f"board/{board}"].feeds:
+            relays.setdefault(feed.relay, []).append(feed)
+    return {
+        f"relay/{relay}": Target(f"relay/{relay}", "", sorted(feeds, key=lambda it: it.port), 0.0, relay)
+        for relay, feeds in relays.items()
+    }
 
 
 @contextlib.asynccontextmanager

@@ -28,6 +28,12 @@ PATIENCE_S = 30.0
 """How long a start waits for a device before it reports an interrupted command with the state unknown."""
 
 
+_CUTS = {Action.CYCLE, Action.TRACE}
+"""What cuts power to give it back."""
+
+_PULSES = {Action.RESET, Action.LINE}
+
+
 @dataclass(frozen=True)
 class Recovery:
     """Takes up commands that an earlier run of the agent did not finish."""
@@ -55,7 +61,7 @@ class Recovery:
         off = entry.off or _off_unnoticed(entry, self.clock)
         if off is None or not _half_done(life, observed):
             await life.step(State.INTERRUPTED, f"{told}; it measures {observed.upper()}", observed=observed)
-        elif age > FINISH_WITHIN_S and life.command.action is Action.CYCLE:
+        elif age > FINISH_WITHIN_S and life.command.action in _CUTS:
             text = f"{told}; it is OFF and stays so, because that is too long ago to finish the cycle"
             await life.step(State.INTERRUPTED, text, observed=observed)
         else:
@@ -63,7 +69,7 @@ class Recovery:
 
     async def _finish(self, life: Life, off: Stamp, told: str) -> None:
         """Do the second half: after the off time that was asked for, or for a line at once."""
-        if life.command.action is Action.CYCLE:
+        if life.command.action in _CUTS:
             wanted = max(MIN_OFF_TIME_S, life.command.off_time or life.target.off_time)
             left = max(
                 wanted - off.age(self.clock), self.safety.off_left(life.target.board, life.target.ports)
@@ -100,15 +106,15 @@ class Recovery:
 def _off_unnoticed(entry: Entry, clock: Clock) -> Stamp | None:
     """Return now, for a first half that was begun and of which the journal does not tell whether it was done."""
     step = entry.last_step
-    begun = {Action.CYCLE: "off", Action.RESET: "pulse", Action.LINE: "pulse"}.get(entry.command.action)
+    begun = "off" if entry.command.action in _CUTS else "pulse" if entry.command.action in _PULSES else ""
     return Stamp.now(clock) if begun and step.phase == begun and step.before != step.asked else None
 
 
 def _half_done(life: Life, observed: Power) -> bool:
     """Tell whether the first half was done and the second was not."""
-    if life.command.action is Action.CYCLE:
+    if life.command.action in _CUTS:
         return observed is Power.OFF or not life.target.measurable
-    if life.command.action in {Action.RESET, Action.LINE}:
+    if life.command.action in _PULSES:
         return observed is not life.target.rest
     return False
 

@@ -29,6 +29,8 @@ _KEEP_US = 2 * 3600 * 1_000_000
 _MARGIN_S = 1.0
 """How much longer switching may take than planned before two ports come on too close to each other."""
 
+_NOT_NOTED = "an interlock could not be written down"
+
 Port = tuple[str, int]
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -162,7 +164,7 @@ class Safety:
             while (left := self._until_turn(supply)) > 0:
                 await self._sleep(left)
             still_wanted()
-            await self._note("on", f"{port[0]}:{port[1]}")
+            self._note("on", f"{port[0]}:{port[1]}")
             try:
                 yield
             finally:
@@ -200,11 +202,11 @@ class Safety:
 
     async def came_on(self, port: Port) -> None:
         """Note that the device has switched a port on by itself, at the end of a pulse."""
-        await self._note("on", f"{port[0]}:{port[1]}")
+        self._note("on", f"{port[0]}:{port[1]}")
 
     async def went_off(self, port: Port) -> None:
         """Note that a port was just measured off, or has acknowledged it where nothing can be measured."""
-        await self._note("off", f"{port[0]}:{port[1]}")
+        self._note("off", f"{port[0]}:{port[1]}")
 
     def observed(self, port: Port, *, on: bool) -> None:
         """Take in what a port was measured to be: it may have been switched off behind our back."""
@@ -222,7 +224,7 @@ class Safety:
 
     async def cycled(self, board: str) -> None:
         """Note that a board is about to be cycled."""
-        await self._note("cycle", board)
+        self._note("cycle", board)
 
     async def forgive(self, board: str) -> None:
         """Forget the cycles of a board: it came alive, or somebody has looked at it."""
@@ -230,18 +232,17 @@ class Safety:
             try:
                 await self._file.write("DELETE FROM moves WHERE what = 'cycle' AND subject = ?", (board,))
             except JournalAway as away:
-                log.warning("an interlock could not be written down", board=board, why=str(away))
+                log.warning(_NOT_NOTED, subject=board, why=str(away))
 
-    async def _note(self, what: str, subject: str) -> None:
+    def _note(self, what: str, subject: str) -> None:
         """Remember a move, on the disk if that can be written: an interlock must not keep a board off."""
         stamp = Stamp.now(self._clock)
         self._take(what, subject, stamp)
-        try:
-            await self._file.jot(
-                "INSERT INTO moves VALUES (?, ?, ?, ?, ?)", (what, subject, stamp.boot, stamp.up, stamp.wall)
-            )
-        except JournalAway as away:
-            log.warning("an interlock could not be written down", subject=subject, why=str(away))
+        self._file.jot_later(
+            "INSERT INTO moves VALUES (?, ?, ?, ?, ?)",
+            (what, subject, stamp.boot, stamp.up, stamp.wall),
+            lambda away: log.warning(_NOT_NOTED, subject=subject, why=str(away)),
+        )
 
     def _take(self, what: str, subject: str, stamp: Stamp) -> None:
         if what == "cycle":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Literal
@@ -40,6 +41,9 @@ __all__ = ["PortStatus", "PortUse", "RelayWorker", "Switched", "Tell", "Timing"]
 Tell = Callable[[Literal["fault", "transition"], int, str], None]
 """Takes the kind of an event, the port that it is about, and the sentence."""
 
+
+_JUST_NOW_US = 5_000
+"""What was read so short a time ago is what is before a switch: to ask again takes about as long."""
 
 StillWanted = Callable[[], None]
 """Raises when a switch that has waited for the device is not wanted any more."""
@@ -88,6 +92,7 @@ class RelayWorker:
         self._timing = timing or Timing()
         self._ports = PortBook(relay, ports, clock, on_change, self._worn)
         self._plan = RestorePlan(config.stagger)
+        self._looked_at = -math.inf
         self._wake = asyncio.Event()
         self._access = Access(
             relay,
@@ -148,6 +153,16 @@ class RelayWorker:
         async with self._access.turn():
             return await self._access.measure(port)
 
+    async def look(self, port: int) -> None:
+        """Read the device ahead of a switch that is about to be asked of it, which then need not wait for that.
+
+        Nothing is done where that would cost a connection. What goes wrong is left for the switch to meet.
+        """
+        if self.online and not self._shared:
+            with contextlib.suppress(DeviceError):
+                await self.read(port)
+                self._looked_at = self._clock.up()
+
     async def switch(
         self, port: int, power: Power, *, by: str, still_wanted: StillWanted = _still_wanted
     ) -> Switched:
@@ -159,7 +174,9 @@ class RelayWorker:
         asked when nothing is left but to switch, ends it before.
         """
         async with self._switching(port):
-            before = await self._access.measure(port)
+            before = self._ports.status(port).observed
+            if before is Power.UNKNOWN or self._clock.up() - self._looked_at > _JUST_NOW_US:
+                before = await self._access.measure(port)
             still_wanted()
             return await self._drive(port, before, power, by)
 

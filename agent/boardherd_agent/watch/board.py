@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from boardherd_agent.watch.boot_timer import BootTimer
+from boardherd_agent.watch.boot_history import BootHistory
+from boardherd_agent.watch.boot_patterns import Notice
+from boardherd_agent.watch.boots import Boots, OnBoot
+from boardherd_agent.watch.case import next_change
 from boardherd_agent.watch.console import Console
-from boardherd_agent.watch.evidence import CONSOLE, ConsoleState, Evidence, Heard, Look, PowerSeen
+from boardherd_agent.watch.evidence import (
+    CONSOLE,
+    ConsoleState,
+    Evidence,
+    Heard,
+    Item,
+    Look,
+    NetworkSeen,
+    PowerSeen,
+    RelaySeen,
+    WiringSeen,
+)
+from boardherd_agent.watch.gate import Gate
+from boardherd_agent.watch.means import Means
+from boardherd_agent.watch.probe_results import probe_results
 from boardherd_agent.watch.probes import Probe, build_probes
-from boardherd_agent.watch.probing import Pace, Prober
-from boardherd_agent.watch.texts import brief
+from boardherd_agent.watch.probing import Pace, Prober, interval
+from boardherd_agent.watch.pulse import Pulse
+from boardherd_agent.watch.surroundings import Sighting, sighting
 from boardherd_agent.watch.verdict import Judgement, Rules, console_answer, judge
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.inventory import BoardConfig
-from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, ProbeResult, Verdict
+from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, Verdict, Wiring
 
-_LOGIN_GRACE_S = 5.0
-"""How long the boot times of a board that answers wait for its login prompt, if the console is watched."""
+_MOST_TICKS_AT_REST = 10
+"""A watch on which time has no effect looks at the clock every so many ticks all the same."""
 
 
 class BoardWatch:
@@ -34,9 +54,12 @@ class BoardWatch:
         clock: Clock,
         *,
         on_verdict: Callable[[BoardRecord], None],
-        on_boot: Callable[[str, BootTimes], None],
+        on_boot: OnBoot,
         pace: Pace | None = None,
         probes: Sequence[Probe] | None = None,
+        means: Means | None = None,
+        pulse: Pulse | None = None,
+        history: BootHistory | None = None,
     ) -> None:
         """Prepare; nothing is opened or sent yet. Raises ValueError in words for a probe that is not known.
 
@@ -46,22 +69,32 @@ class BoardWatch:
             clock: tells all times.
             on_verdict: gets a record with ``change`` true when verdict or blame change, and one with
                 ``change`` false when only the reason or the probes' answers do.
-            on_boot: gets board and boot times once for each power-on of our own: when the board is alive, or
+            on_boot: gets board, boot times and how it went, once for each boot: when the board is alive, or
                 with what was seen when its boot time is over.
             pace: how often to look; the defaults if not given.
             probes: other probes than those of ``config``.
+            means: what the probes of all boards of this PC share; the board's own if not given.
+            pulse: notices when the agent stood still; not given, nobody does.
+            history: the boots of this PC's boards so far; none if not given.
         """
         self.board = board
         self._clock = clock
         self._on_verdict = on_verdict
-        self._on_boot = on_boot
         self._pace = pace or Pace()
         self._rules = Rules(
             boot_time_s=config.boot_time, stale_s=self._pace.stale, settle_s=self._pace.settle
         )
-        chosen = build_probes(config.probes, config.board_ip) if probes is None else probes
+        means = means or Means(Gate(self._pace.at_once))
+        chosen = build_probes(board, config, means) if probes is None else probes
         self._probers = [
-            Prober(probe, self._pace, clock, verdict=lambda: self.verdict, on_look=self._looked)
+            Prober(
+                probe,
+                self._pace,
+                clock,
+                verdict=lambda: self.verdict,
+                on_look=self._looked,
+                gate=means.gate,
+            )
             for probe in chosen
         ]
         self._console = self._make_console(config)
@@ -75,8 +108,12 @@ class BoardWatch:
         self._judgement = Judgement(Verdict.UNKNOWN, Blame.NOBODY, "not looked at yet")
         self._since = clock.wall()
         self._said: tuple[object, ...] | None = None
-        self._boot = BootTimer()
-        self._boot_reported = True
+        self._pulse = pulse
+        self._boots = Boots(board, self._rules, history or BootHistory(), on_boot)
+        self._outdated = True
+        self._stirred = asyncio.Event()
+        self._next_change: int | None = None
+        self._sighted: tuple[Evidence, Sighting | None] | None = None
         self._alive_since: int | None = None
         self._alive = asyncio.Event()
 
@@ -84,6 +121,11 @@ class BoardWatch:
     def verdict(self) -> Verdict:
         """What is thought of the board now."""
         return self._judgement.verdict
+
+    @property
+    def evidence(self) -> Evidence:
+        """Everything that has been seen of the board."""
+        return self._evidence
 
     async def run(self) -> None:
         """Look and listen until cancelled."""
@@ -95,24 +137,47 @@ class BoardWatch:
                 group.create_task(self._console.run(), name=f"console {self.board}")
             group.create_task(self._tick(), name=f"verdict {self.board}")
 
-    def power_changed(self, power: Power, at_up: int, *, by_us: bool) -> None:
+    def power_changed(self, power: Power, at_up: int, *, by_us: bool, relay: RelaySeen | None = None) -> None:
         """Take note of the board's power: on if all its feeds are, off if any is.
 
         Args:
             power: the state from now on; the same as before changes nothing.
             at_up: when it was read, microseconds since boot.
-            by_us: the agent itself switched it, so ``at_up`` is exact and the boot is timed.
+            by_us: the agent itself switched it, so ``at_up`` is exact and the boot is timed from it.
+            relay: what else there is to say of the relays; nothing odd if not given.
         """
-        if self._evidence.readings and power is self._evidence.power:
-            return
-        before = self._evidence.powered_on
-        self._evidence = self._evidence.add(PowerSeen(at_up, power, by_us))
-        on = self._evidence.powered_on
-        if power is Power.OFF:
-            self._boot.cancel()
-        elif on is not None and on != before:
-            self._powered_on(on, by_us=by_us)
+        relay = relay or RelaySeen(at_up)
+        odd = replace(relay, up=0) != replace(self._evidence.relay, up=0)
+        changed = not self._evidence.readings or power is not self._evidence.power
+        if odd:
+            self._note(relay)
+        if changed:
+            before = self._evidence
+            self._note(PowerSeen(at_up, power, by_us))
+            self._boots.power_changed(before, self._evidence, by_us=by_us)
+            if self._evidence.powered_on not in {None, before.powered_on}:
+                self._restart_probers()
+        if odd or changed:
+            self._conclude()
+
+    def wiring_changed(self, wiring: Wiring) -> None:
+        """Take note of what power cycles have shown of the board's wiring."""
+        self._note(WiringSeen(self._clock.up(), wiring.state, wiring.text))
         self._conclude()
+
+    def network_changed(self, trouble: str) -> None:
+        """Take note of what is wrong with the network between this PC and the board; empty when nothing is."""
+        self._note(NetworkSeen(self._clock.up(), trouble))
+        self._conclude()
+        if not trouble:
+            self._restart_probers()
+
+    def sighting(self) -> Sighting | None:
+        """Return how the board was last seen over the network; None where that tells nothing."""
+        if self._sighted is None or self._sighted[0] is not self._evidence:
+            seen = sighting(self.board, self._evidence, self._rules.misses, self._between_looks)
+            self._sighted = (self._evidence, seen)
+        return self._sighted[1]
 
     async def wait_alive(self, timeout: float) -> BootTimes | None:
         """Wait until the board is alive, at most ``timeout`` seconds from the last power-on.
@@ -127,13 +192,18 @@ class BoardWatch:
                 await self._alive.wait()
         except TimeoutError:
             return None
-        return self._boot.times()
+        return self._boots.times()
 
     async def look(self) -> None:
         """Look with every probe now, and return when all have looked."""
         async with asyncio.TaskGroup() as looks:
             for prober in self._probers:
                 looks.create_task(prober.look(), name=f"look {self.board} {prober.name}")
+
+    @property
+    def console(self) -> Console | None:
+        """The board's console; None where lab.toml names none or wants it left alone."""
+        return self._console
 
     @property
     def console_taken(self) -> str:
@@ -152,7 +222,8 @@ class BoardWatch:
             blame=judgement.blame,
             reason=judgement.reason,
             since=self._since,
-            probes=tuple(self._results()),
+            probes=probe_results(self._evidence, self.verdict, self._clock),
+            slow=self._boots.slow,
             change=change,
         )
 
@@ -166,31 +237,23 @@ class BoardWatch:
             self._clock,
             on_heard=self._heard,
             on_state=self._console_changed,
+            tap=config.console == "tap",
         )
 
-    def _results(self) -> list[ProbeResult]:
-        """Return what each probe saw last."""
-        results = [
-            ProbeResult(
-                probe=probe,
-                answer=look.answer,
-                at=look.wall,
-                text=look.text,
-                duration_s=None if look.duration_s is None else round(look.duration_s, 6),
-            )
-            for probe in self._evidence.probes
-            if (look := (self._evidence.looks.get(probe) or (None,))[-1])
-        ]
-        if self._evidence.console:
-            answer, text = console_answer(self._evidence, self.verdict)
-            at = self._clock.wall() - self._clock.up() + (self._evidence.heard or self._clock.up())
-            results.append(ProbeResult(probe=CONSOLE, answer=answer, at=max(0, at), text=brief(text)))
-        return results
+    @property
+    def _between_looks(self) -> int:
+        """The time between two looks at the board while it answers, in microseconds."""
+        cheap = [interval(self._pace, it.name, Verdict.ALIVE, "yes", 0) for it in self._probers]
+        return round((min(cheap, default=self._pace.steady) + self._pace.timeout) * 1e6)
+
+    def _note(self, item: Item) -> None:
+        self._evidence = self._evidence.add(item)
+        self._outdated = True
 
     def _looked(self, look: Look) -> None:
         before = self._evidence.looks.get(look.probe)
-        self._evidence = self._evidence.add(look)
-        self._boot.looked(look)
+        self._note(look)
+        self._boots.looked(look)
         self._conclude()
         if look.answer == "no" and before and before[-1].answer == "yes":
             # What one probe misses the others shall confirm or refute now, not at the end of their pace.
@@ -199,24 +262,20 @@ class BoardWatch:
                     prober.hurry()
 
     def _heard(self, heard: Heard) -> None:
-        self._boot.heard(heard)
+        stages = self._evidence.stages
+        self._note(heard)
+        self._boots.heard(heard, self._evidence)
         if heard.stage is None:  # mere characters; the tick is soon enough to judge anew
-            self._evidence = self._evidence.add(heard)
+            self._stirred.set()
             return
-        seen_before = self._evidence.stages.get(heard.stage, -1)
-        self._evidence = self._evidence.add(heard)
         self._conclude()
-        if seen_before < (self._evidence.life or 0):  # the boot has come a step further
+        # A link that came or went, or a boot that has come a step further.
+        if isinstance(heard.stage, Notice) or stages.get(heard.stage, -1) < (self._evidence.life or 0):
             self._restart_probers()
 
     def _console_changed(self, state: ConsoleState) -> None:
-        self._evidence = self._evidence.add(state)
+        self._note(state)
         self._conclude()
-
-    def _powered_on(self, up: int, *, by_us: bool) -> None:
-        self._boot.start(up)
-        self._boot_reported = not by_us
-        self._restart_probers()
 
     def _restart_probers(self) -> None:
         for prober in self._probers:
@@ -225,18 +284,39 @@ class BoardWatch:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._pace.tick)
-            self._conclude()
+            due = self._next_change is not None and self._clock.up() >= self._next_change
+            if self._outdated or due or self._boots.under_way:
+                self._conclude()
+            else:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait while time alone changes nothing: a rack of boards that all wake every second is a load."""
+        self._stirred.clear()
+        ticks_s = _MOST_TICKS_AT_REST * self._pace.tick
+        if self._next_change is not None:
+            ticks_s = min(ticks_s, seconds(self._next_change - self._clock.up()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ticks_s):
+                await self._stirred.wait()
 
     def _conclude(self) -> None:
         """Judge anew, and tell what changed."""
         now = self._clock.up()
+        if self._pulse and (stalled := self._pulse.beat(now)) != self._evidence.stalled:
+            self._note(stalled)
+        self._outdated = False
         judgement, before = judge(self._evidence, now, self._rules), self._judgement
+        due_before, self._next_change = self._next_change, next_change(self._evidence, now, self._rules)
         self._judgement = judgement
         if judgement.verdict is not before.verdict:
             self._since = self._clock.wall()
         self._note_alive(now)
         self._tell(changed=(judgement.verdict, judgement.blame) != (before.verdict, before.blame))
-        self._report_boot(now)
+        self._boots.conclude(now, self._evidence, self._alive_since)
+        sooner = self._next_change is not None and (due_before is None or self._next_change < due_before)
+        if sooner or self._boots.under_way:
+            self._stirred.set()
 
     def _note_alive(self, now: int) -> None:
         if self.verdict is not Verdict.ALIVE:
@@ -254,18 +334,3 @@ class BoardWatch:
             return
         first, self._said = self._said is None, words
         self._on_verdict(self.record(change=changed or first))
-
-    def _report_boot(self, now: int) -> None:
-        """Report the boot times once: alive and the login prompt seen or not to come, or out of time."""
-        if self._boot_reported or self._boot.began is None:
-            return
-        up_for = None if self._alive_since is None else seconds(now - self._alive_since)
-        complete = up_for is not None and (
-            self._console is None
-            or bool(self._evidence.console_state.trouble)
-            or self._boot.login_seen
-            or up_for >= _LOGIN_GRACE_S
-        )
-        if complete or self._boot.elapsed(now) >= self._rules.boot_time_s:
-            self._boot_reported = True
-            self._on_boot(self.board, self._boot.times())

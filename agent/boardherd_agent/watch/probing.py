@@ -10,11 +10,17 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from boardherd_agent.watch.evidence import Answer, Look
+from boardherd_agent.watch.gate import MOST_AT_ONCE, Gate
 from boardherd_agent.watch.probes import Probe
 from boardherd_agent.watch.texts import brief
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import Duration
 from boardherd_shared.records import Verdict
+
+COSTLY = frozenset({"ssh", "https", "command"})
+"""Kinds of probes whose looks cost somebody something: a line in a log, a handshake, a process."""
+_MOST_APART_S = 0.1
+"""When a board's probes are told to look now, they do so within this time, and not at the same instant."""
 
 
 class Pace(BaseModel):
@@ -26,7 +32,7 @@ class Pace(BaseModel):
     ssh: Duration = Field(
         30.0,
         ge=0.05,
-        description="the same for the ssh probe: servers log and count connections without a login",
+        description="the same for the probes ssh, https and command: servers log and count connections without a login",
     )
     booting: Duration = Field(0.5, ge=0.05, description="time between looks at a board that boots")
     slowest: Duration = Field(
@@ -35,6 +41,9 @@ class Pace(BaseModel):
     timeout: Duration = Field(3.0, ge=0.05, description="how long a board may take to answer")
     timeout_booting: Duration = Field(
         1.0, ge=0.05, description="the same while it boots, so that the next look comes soon"
+    )
+    at_once: int = Field(
+        MOST_AT_ONCE, ge=1, le=1000, description="at most so many looks run at the same time on this PC"
     )
     settle: Duration = Field(
         5.0, description="how long a board may still answer after its power went off: supplies hold up"
@@ -64,14 +73,15 @@ def interval(pace: Pace, probe: str, verdict: Verdict, answer: Answer, misses: i
         return pace.booting
     if misses == 1:  # a first miss is soon confirmed or refuted
         return pace.steady
-    steady = max(pace.steady, pace.ssh) if probe.startswith("ssh") else pace.steady
+    costly = probe.partition("-")[0] in COSTLY
+    steady = max(pace.steady, pace.ssh) if costly else pace.steady
     if not misses:
         return steady
     return max(steady, min(pace.slowest, steady * 2.0 ** min(misses - 1, 20)))
 
 
 class Prober:
-    """Keeps one probe looking at one board."""
+    """Keeps one probe looking at one board: never twice at once, and only when there is a place at the gate."""
 
     def __init__(
         self,
@@ -81,31 +91,49 @@ class Prober:
         *,
         verdict: Callable[[], Verdict],
         on_look: Callable[[Look], None],
+        gate: Gate | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """Prepare; ``verdict`` tells what is thought of the board now, ``on_look`` hears of every look."""
+        """Prepare.
+
+        Args:
+            probe: what looks.
+            pace: how often.
+            clock: tells when it looked.
+            verdict: tells what is thought of the board now.
+            on_look: hears of every look.
+            gate: what all looks of this PC go through; one of its own if not given.
+            rng: for the jitter.
+        """
         self.name = probe.name
         self._probe = probe
         self._pace = pace
         self._clock = clock
         self._verdict = verdict
         self._on_look = on_look
+        self._gate = gate or Gate(pace.at_once)
+        self._seat = self._gate.seat()
         self._rng = rng or random.Random()
         self._hurry = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._misses = 0
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; for the first time when it is this probe's turn among those of the PC."""
+        await self._wait(self._gate.first_look_after(self._seat, self._pace.steady))
         while True:
             self._hurry.clear()
+            answer = await self.look()
+            wait_s = interval(self._pace, self.name, self._verdict(), answer, self._misses)
+            await self._wait(wait_s * self._rng.uniform(0.8, 1.0))  # so that looks do not fall into step
+
+    async def look(self) -> Answer:
+        """Look once now, or right after the look that is under way; tell of it and return the answer."""
+        async with self._looking, self._gate.turn(urgent=self._verdict() is Verdict.BOOTING):
             look = await self._look()
             self._misses = self._misses + 1 if look.answer == "no" else 0
-            self._on_look(look)
-            await self._wait(interval(self._pace, self.name, self._verdict(), look.answer, self._misses))
-
-    async def look(self) -> None:
-        """Look once now, beside the regular looks, and tell of it."""
-        self._on_look(await self._look())
+        self._on_look(look)
+        return look.answer
 
     def hurry(self) -> None:
         """Look now."""
@@ -126,12 +154,14 @@ class Prober:
             answer=outcome.answer,
             text=brief(outcome.text),
             stack_up=outcome.stack_up,
+            loader=brief(outcome.loader),
             wall=wall,
             duration_s=outcome.duration_s,
         )
 
-    async def _wait(self, interval_s: float) -> None:
-        """Wait with jitter, so that the looks at many boards spread out; a hurry ends the wait."""
+    async def _wait(self, wait_s: float) -> None:
+        """Wait; a hurry ends that, but not at the same instant for all probes of a board."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(interval_s * self._rng.uniform(0.8, 1.0)):
+            async with asyncio.timeout(wait_s):
                 await self._hurry.wait()
+            await asyncio.sleep(self._rng.uniform(0, min(_MOST_APART_S, self._pace.booting / 2)))

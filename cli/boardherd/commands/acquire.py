@@ -84,20 +84,21 @@ def acquire(lab: Lab, /, program: tuple[str, ...], wait: float, lease: float, **
     client = lab.client()
     acquirer = Acquirer(client, terms, note)
     if program:
-        code = run(_run(client, acquirer, wanted, wait, program, longest))
+        code = run(_run(lab, client, acquirer, wanted, wait, program, longest))
         raise click.exceptions.Exit(code)
-    held, facts = run(_take(client, acquirer, wanted, wait))
+    held, facts = run(_take(lab, client, acquirer, wanted, wait))
     _print(lab, held, facts)
 
 
 async def _take(
-    client: Client, acquirer: Acquirer, wanted: Wanted, wait: float
+    lab: Lab, client: Client, acquirer: Acquirer, wanted: Wanted, wait: float
 ) -> tuple[Held, Mapping[str, str]]:
     held = await acquirer.acquire(wanted, wait)
-    return held, await _facts(client, held)
+    return held, await _facts(lab, client, held)
 
 
 async def _run(
+    lab: Lab,
     client: Client,
     acquirer: Acquirer,
     wanted: Wanted,
@@ -108,24 +109,50 @@ async def _run(
     from boardherd.leased import run_leased
     from boardherd.output import note
 
-    held, facts = await _take(client, acquirer, wanted, wait)
+    held, facts = await _take(lab, client, acquirer, wanted, wait)
     note(f"{held.target.board} is yours while {program[0]} runs")
     inherited = {name: value for name, value in os.environ.items() if name not in _EXPORTED}
     return await run_leased(acquirer, held, program, {**inherited, **facts}, longest, note)
 
 
-async def _facts(client: Client, held: Held) -> Mapping[str, str]:
+async def _facts(lab: Lab, client: Client, held: Held) -> Mapping[str, str]:
     """Return what a program should know of its board; the address only if the collector tells it."""
     from boardherd.output import note
 
-    known = {"BOARD": held.board.id, "BOARD_LOCK": held.lock}
+    board = held.board.id
+    known = {"BOARD": board, "BOARD_LOCK": held.lock}
+    detail: Mapping[str, str | None] = {}
     try:
-        detail = (await client.ask(f"boards/{held.board.id}"))["detail"] or {}
+        detail = (await client.ask(f"boards/{board}"))["detail"] or {}
     except Failure as failure:
-        note(f"BOARD_IP and BOARD_CONSOLE are not known: {failure.message}")
-        return known
-    told = {"BOARD_IP": detail.get("board_ip"), "BOARD_CONSOLE": detail.get("serial_port")}
+        note(f"BOARD_IP is not known: {failure.message}")
+    told = {"BOARD_IP": detail.get("board_ip"), "BOARD_CONSOLE": await _console_of(lab, held, detail)}
     return known | {name: value for name, value in told.items() if value}
+
+
+async def _console_of(lab: Lab, held: Held, detail: Mapping[str, str | None]) -> str | None:
+    """Return what a program opens for the console: a device, or a URL that pyserial takes.
+
+    The agent of this machine knows, if the board hangs here; that a tapped console can be written to by what this
+    user opens is arranged with it. Elsewhere there is only what lab.toml says.
+    """
+    from boardherd.consoles import whereabouts
+    from boardherd.output import note
+
+    board, port = held.board.id, detail.get("serial_port")
+    here = await whereabouts(lab.agent_here(), board, held.lock)
+    if here is None:
+        if detail.get("console") == "tap":
+            note(
+                f"BOARD_CONSOLE is not known: the agent of {held.target.pc} shares the console, on that machine"
+            )
+            return None
+        return port if not port or "/" in port else f"/dev/serial/by-id/{port}"
+    if here.mode == "tap" and here.open is None:
+        note(f'BOARD_CONSOLE is not known: {board} needs console_tcp in lab.toml, or use "boardherd console"')
+    elif here.mode == "tap" and not here.granted:
+        note(f"BOARD_CONSOLE can only be read: {here.text}")
+    return here.open
 
 
 def _print(lab: Lab, held: Held, facts: Mapping[str, str]) -> None:

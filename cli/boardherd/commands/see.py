@@ -75,6 +75,9 @@ def pcs(lab: Lab, disk_full_within: float | None) -> None:
         return
     _say_banner(fleet)
     output.emit_table(tables.pcs_table(fleet.pcs))
+    for pc in fleet.pcs:
+        if pc.stanza:
+            output.note(f"{pc.id} is a new PC; to have it in lab.toml, add: {pc.stanza}")
     if not fleet.pcs:
         output.note("no test PC has been heard of")
 

@@ -152,9 +152,7 @@ class Rack:
         """Return what really is."""
         return Truth(
             boards={id_: self._board_truth(board) for id_, board in self.boards.items()},
-            ports={
-                port: PortTruth(energised=self._closed(port), board=b) for port, b in self._wires.items()
-            },
+            ports={port: PortTruth(energised=self._closed(port), board=b) for port, b in self._wires.items()},
             modules={id_: self._module_truth(id_, module) for id_, module in self.modules.items()},
             transitions=self._transitions(),
         )

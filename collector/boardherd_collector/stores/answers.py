@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from boardherd_shared.command import State
 from boardherd_shared.model import BoardStatus
-from boardherd_shared.records import Blame, BootTimes, Verdict
+from boardherd_shared.records import Blame, BootTimes, Power, Verdict
 
 Step = Literal["5m", "1h", "1d"]
 """How long one rollup is."""
@@ -30,6 +30,9 @@ class EventRow(_Answer):
     subject: str = Field(description='what it is about: "board/evm-07"')
     text: str = Field(description="what happened, in one sentence")
     command: str | None = Field(None, description="id of the command that it is a step of")
+    words: tuple[str, ...] = Field(
+        (), description="the last lines of the board's console before it, oldest first"
+    )
 
 
 class CommandRow(_Answer):
@@ -193,6 +196,14 @@ class BoardRow(_Answer):
     deactivated_reason: str | None = None
     last_sdk_update_at: float | None = None
     last_used_at: float | None = None
+    wiring: Literal["unproved", "proved", "suspect"] | None = Field(
+        None, description="whether power cycles proved its power ports; null where nobody said"
+    )
+    wiring_at: float | None = Field(None, description="when they did, or made it suspect, Unix seconds")
+    wiring_text: str | None = Field(None, description="what was seen, in words")
+    slow: str | None = Field(
+        None, description="how its last boot was slower than its own past; null when it was not"
+    )
 
 
 class LivenessRow(_Answer):
@@ -208,6 +219,38 @@ class LivenessRow(_Answer):
     contested: bool = Field(
         description="told by a PC that does not control the board, and believed nowhere else"
     )
+
+
+class PortStateRow(_Answer):
+    """A state of a relay port, from its history: a change, or what was still so an hour after the entry before."""
+
+    timestamp: float
+    relay: str
+    port: int
+    pc: str = Field(description="the test PC that said it")
+    observed: Power = Field(description="what the module said")
+    asked: Power = Field(description="what boardherd last asked for")
+    expected: str = Field(description="what the inventory calls normal: on, off or any")
+    drift: bool = Field(description="whether it is not what was asked for, or not what is normal")
+    since: float = Field(description="when the observed state began")
+    switched_at: float | None = Field(None, description="when it was last switched by an agent")
+    switched_by: str | None = Field(None, description="who asked for that")
+    reason: str = Field("", description="why it is unknown, or what is odd about it")
+    change: bool = Field(description="false when it says what held before")
+
+
+class UsageRow(_Answer):
+    """The use of a board under one lock."""
+
+    board: str
+    who: str
+    purpose: str
+    started_at: float
+    ended_at: float | None = Field(
+        None, description="when it ended, or the latest that it can have; null while it goes on"
+    )
+    deadline: float | None = Field(None, description="when it ends by itself, or would have")
+    end_reported: bool = Field(description="whether an agent told when it ended")
 
 
 class Spread(_Answer):

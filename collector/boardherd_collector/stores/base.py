@@ -26,10 +26,12 @@ from boardherd_collector.stores.answers import (
     LivenessRow,
     LossRow,
     PcStatsRow,
+    PortStateRow,
     ReportRow,
     Step,
     SummaryRow,
     TrendRow,
+    UsageRow,
 )
 from boardherd_collector.times import AnyRecord
 from boardherd_shared.command import CommandStep
@@ -311,8 +313,8 @@ class Store(Protocol):
         """Return the current state."""
         ...
 
-    async def events(self, subject: str | None = None, limit: int = 100) -> list[EventRow]:
-        """Return events, newest first; those about ``subject`` or anything below it."""
+    async def events(self, subject: str | None = None, limit: int = 100, since: int = 0) -> list[EventRow]:
+        """Return events after ``since``, newest first; those about ``subject`` or anything below it."""
         ...
 
     async def commands(self, target: str | None = None, limit: int = 100) -> list[CommandRow]:
@@ -360,6 +362,16 @@ class Store(Protocol):
 
         Those for the port itself, and those for the board that the inventory feeds from it.
         """
+        ...
+
+    async def port_history(
+        self, ports: Sequence[tuple[str, int]], since: int, limit: int = 1000
+    ) -> list[PortStateRow]:
+        """Return the newest ``limit`` states of ports (relay, number) from the one that held at ``since`` on."""
+        ...
+
+    async def usage(self, board: str, since: int, limit: int = 1000) -> list[UsageRow]:
+        """Return the newest ``limit`` uses of a board that had not ended by ``since``, oldest of them first."""
         ...
 
     async def host_trend(self, pc: str, since: int, step: Step, limit: int = 10_000) -> list[TrendRow]:

@@ -223,6 +223,7 @@ class MemoryStore(MemoryOrders):
                 subject=record.subject,
                 text=record.text,
                 command=step.id if step else None,
+                words=record.words or (),
             )
         )
 

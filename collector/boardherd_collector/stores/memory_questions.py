@@ -62,6 +62,7 @@ def board_row(
 ) -> BoardRow:
     """Return a board as it is at ``now``; ``silent_at`` tells since when a PC is silent unless it speaks."""
     config = lab.board.get(id_, _STRANGER) if lab else _STRANGER
+    wiring = told.record.wiring if told else None
     pc = config.pc or (told.agent if told else None)
     told_at = told.record.at / SECOND if told else None
     word = _word(told, now, silent_at)
@@ -109,6 +110,10 @@ def board_row(
         last_sdk_update_at=_seconds(holding.last_sdk_update_at),
         notes=holding.notes,
         last_used_at=_seconds(holding.last_used_at),
+        wiring=wiring.state if wiring else None,
+        wiring_at=_seconds(wiring.at if wiring else None),
+        wiring_text=(wiring.text or None) if wiring else None,
+        slow=told.record.slow if told else None,
     )
 
 

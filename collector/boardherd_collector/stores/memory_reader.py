@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,11 +25,13 @@ from boardherd_collector.stores.answers import (
     LivenessRow,
     LossRow,
     PcStatsRow,
+    PortStateRow,
     ReportRow,
     Step,
     StreamCounts,
     SummaryRow,
     TrendRow,
+    UsageRow,
 )
 from boardherd_collector.stores.base import (
     BoardFilter,
@@ -43,8 +45,10 @@ from boardherd_collector.stores.intake import (
     StreamBook,
 )
 from boardherd_collector.stores.memory_rollups import MemoryRollups
+from boardherd_collector.stores.past_rows import port_row, usage_row
 from boardherd_collector.stores.units import host_values
 from boardherd_collector.times import SECOND
+from boardherd_shared.drift import is_drifting
 from boardherd_shared.inventory import Lab
 from boardherd_shared.messages import Hello
 from boardherd_shared.records import BoardRecord, HostRecord, RelayRecord, Verdict
@@ -126,9 +130,10 @@ class MemoryReader:
         clock = self._clocks.get((agent, pc.hello.boot)) if pc.hello else None
         return PcNow(agent, agent in self._declared["pc"], pc.heard_at, pc.hello, pc.sample, clock)
 
-    async def events(self, subject: str | None = None, limit: int = 100) -> list[EventRow]:
-        """Return events, newest first; those about ``subject`` or anything below it."""
-        rows = [row for row in reversed(self._series.events) if _is_about(row, subject)]
+    async def events(self, subject: str | None = None, limit: int = 100, since: int = 0) -> list[EventRow]:
+        """Return events after ``since``, newest first; those about ``subject`` or anything below it."""
+        told = reversed(self._series.events)
+        rows = [row for row in told if _is_about(row, subject) and row.at >= since / SECOND]
         return sorted(rows, key=lambda row: -row.at)[:limit]
 
     async def commands(self, target: str | None = None, limit: int = 100) -> list[CommandRow]:
@@ -252,6 +257,42 @@ class MemoryReader:
         )
         rows = [row for row in self._commands.values() if questions.is_switch(row, targets)]
         return sorted(rows, key=lambda row: -row.began_at)[:limit]
+
+    async def port_history(
+        self, ports: Sequence[tuple[str, int]], since: int, limit: int = 1000
+    ) -> list[PortStateRow]:
+        """Return the newest states of relay ports after ``since``, and what held then."""
+        found = [row for key in ports for row in self._port_states(key, since)]
+        found.sort(key=lambda row: row.timestamp)
+        return found[-limit:]
+
+    def _port_states(self, key: tuple[str, int], since: int) -> list[PortStateRow]:
+        about = [row for row in self._series.relays if (row.record.relay, row.record.port) == key]
+        held = max((row.record.at for row in about if row.record.at <= since), default=since)
+        return [
+            port_row(
+                row.agent,
+                *(it.relay, it.at, it.port, it.observed, it.asked, it.expected, is_drifting(it)),
+                *(it.since, it.switched_at, it.switched_by, it.reason, it.change),
+            )
+            for row in about
+            if (it := row.record).at >= held
+        ]
+
+    async def usage(self, board: str, since: int, limit: int = 1000) -> list[UsageRow]:
+        """Return the newest uses of a board that had not ended by ``since``, oldest of them first."""
+        now = round(time.time() * SECOND)
+        uses = self._holdings.get(board, Holding()).uses.values()
+        rows = [
+            usage_row(
+                now,
+                board,
+                *(use.who, use.purpose, use.started_at, use.ended_at, use.deadline, use.end_reported),
+            )
+            for use in sorted(uses, key=lambda use: use.started_at)
+            if (use.deadline if use.ended_at is None else use.ended_at) > since
+        ]
+        return rows[-limit:]
 
     async def host_trend(self, pc: str, since: int, step: Step, limit: int = 10_000) -> list[TrendRow]:
         """Return the newest rollups of ``pc`` since ``since``, oldest of them first."""

@@ -20,6 +20,7 @@ from boardherd_collector.owners import Owners
 from boardherd_collector.stores import (
     sqlite_ledger,
     sqlite_orders,
+    sqlite_past,
     sqlite_questions,
     sqlite_reader,
     sqlite_upkeep,
@@ -170,6 +171,8 @@ class SqliteStore:
     boards = _asks(sqlite_questions.boards)
     board_history = _asks(sqlite_questions.board_history)
     switches = _asks(sqlite_questions.switches)
+    port_history = _asks(sqlite_past.port_history)
+    usage = _asks(sqlite_past.usage)
     host_trend = _asks(sqlite_questions.host_trend)
     summary = _asks(sqlite_questions.summary)
     report = _asks(sqlite_questions.report)

@@ -10,12 +10,19 @@ from collections.abc import Iterable, Mapping
 
 from boardherd_collector.freshness import sample_interval
 from boardherd_collector.stores.base import MAX_UNDECLARED, StoreError
+from boardherd_collector.stores.inventory_events import Row, happenings, renamed
 from boardherd_collector.times import TimeQuality
 from boardherd_shared.inventory import BoardConfig, Inventory, Lab
 from boardherd_shared.messages import Hello, encode
 from boardherd_shared.model import Capability
 
 Columns = Mapping[str, str | int | float | None]
+
+_PCS = "SELECT id, id, retired_at FROM test_pcs WHERE declared = 1"
+_BOARDS = (
+    "SELECT boards.id, test_pcs.id, boards.retired_at FROM boards"
+    " LEFT JOIN test_pcs ON test_pcs.uuid = boards.test_pc WHERE boards.declared = 1"
+)
 
 
 def sync_inventory(db: sqlite3.Connection, inventory: Inventory, now: int) -> None:
@@ -26,11 +33,11 @@ def sync_inventory(db: sqlite3.Connection, inventory: Inventory, now: int) -> No
     _claim_site(db, inventory.lab.site)
     if _setting(db, "inventory") == inventory.hash:
         return
-    for table, present in (
-        ("test_pcs", inventory.lab.pc),
-        ("relays", inventory.lab.relay),
-        ("boards", inventory.lab.board),
-    ):
+    lab = inventory.lab
+    for table, present in (("test_pcs", lab.pc), ("relays", lab.relay), ("boards", lab.board)):
+        _rename(db, table, {id_: thing.uuid for id_, thing in present.items()}, now)
+    told = list(happenings(_rows(db, _PCS), _rows(db, _BOARDS), lab))
+    for table, present in (("test_pcs", lab.pc), ("relays", lab.relay), ("boards", lab.board)):
         _retire(db, table, present, now)
     _free_unique_values(db)
     _sync_capabilities(db, inventory.lab, now)
@@ -38,6 +45,9 @@ def sync_inventory(db: sqlite3.Connection, inventory: Inventory, now: int) -> No
     _sync_relays(db, inventory.lab, now)
     _sync_boards(db, inventory.lab, now)
     _give_names(db)
+    for happening in told:
+        number = _number_of(db, "test_pcs", happening.pc)
+        _tell(db, number, happening.subject, happening.text, now)
     set_setting(db, "inventory", inventory.hash)
 
 
@@ -100,18 +110,16 @@ def _move_address(db: sqlite3.Connection, number: int, agent: str, address: str,
         (address, number),
     ).fetchall()
     for (other,) in before:
-        db.execute(
-            "INSERT INTO events (test_pc, timestamp, received_at, time_quality, event, subject, text)"
-            " VALUES (?, ?, ?, ?, 'transition', ?, ?)",
-            (
-                number,
-                now,
-                now,
-                TimeQuality.AGENT,
-                f"pc/{agent}",
-                f"address {address} moved here from {other}",
-            ),
-        )
+        _tell(db, number, f"pc/{agent}", f"address {address} moved here from {other}", now)
+
+
+def _tell(db: sqlite3.Connection, number: int, subject: str, text: str, now: int) -> None:
+    """Write an event of our own, kept with the test PC ``number``."""
+    db.execute(
+        "INSERT INTO events (test_pc, timestamp, received_at, time_quality, event, subject, text)"
+        " VALUES (?, ?, ?, ?, 'transition', ?, ?)",
+        (number, now, now, TimeQuality.AGENT, subject, text),
+    )
 
 
 def _claim_site(db: sqlite3.Connection, site: str) -> None:
@@ -171,7 +179,7 @@ def _sync_pcs(db: sqlite3.Connection, lab: Lab, now: int) -> None:
             "comment": pc.comment,
             "disk_mountpoint": pc.disk_mountpoint,
         }
-        _put(db, "test_pcs", id_, columns | {"declared": 1}, now)
+        _put(db, "test_pcs", id_, columns | {"declared": 1}, now, pc.uuid)
     for id_, pc in lab.pc.items():
         watcher = _uuid_of(db, "test_pcs", pc.watched_by)
         db.execute("UPDATE test_pcs SET watched_by = ? WHERE id = ?", (watcher, id_))
@@ -192,7 +200,7 @@ def _sync_relays(db: sqlite3.Connection, lab: Lab, now: int) -> None:
             "mac_address": relay.mac,
             "port_count": relay.port_count,
         }
-        _put(db, "relays", id_, columns | {"declared": 1}, now)
+        _put(db, "relays", id_, columns | {"declared": 1}, now, relay.uuid)
 
 
 def _sync_boards(db: sqlite3.Connection, lab: Lab, now: int) -> None:
@@ -214,7 +222,7 @@ def _sync_boards(db: sqlite3.Connection, lab: Lab, now: int) -> None:
             "location": board.location,
             "description": board.description,
         }
-        _put(db, "boards", id_, columns | {"declared": 1}, now)
+        _put(db, "boards", id_, columns | {"declared": 1}, now, board.uuid)
         _wire(db, id_, board, now)
 
 
@@ -272,8 +280,15 @@ def _give_names(db: sqlite3.Connection) -> None:
     db.execute("UPDATE OR IGNORE relays SET relay_name = given_name WHERE given_name IS NOT NULL")
 
 
-def _put(db: sqlite3.Connection, table: str, id_: str, columns: Columns, now: int) -> None:
-    """Insert the row of ``id_``, or update it; what is in the inventory again is no longer retired."""
+def _put(
+    db: sqlite3.Connection, table: str, id_: str, columns: Columns, now: int, key: str | None = None
+) -> None:
+    """Insert the row of ``id_``, or update it; what is in the inventory again is no longer retired.
+
+    A new row gets the UUID ``key``, unless that is another's.
+    """
+    if key is None or db.execute(f"SELECT 1 FROM {table} WHERE uuid = ?", (key,)).fetchone():
+        key = str(uuid.uuid4())
     names = list(columns)
     places = ", ".join("?" * (len(names) + 4))
     updates = ", ".join(f"{name} = excluded.{name}" for name in names)
@@ -286,8 +301,23 @@ def _put(db: sqlite3.Connection, table: str, id_: str, columns: Columns, now: in
         f"INSERT INTO {table} (number, uuid, id, created_at, updated_at, {', '.join(names)})"
         f" VALUES ({number}, {places})"
         f" ON CONFLICT (id) DO UPDATE SET retired_at = NULL, updated_at = excluded.updated_at, {updates}",
-        (str(uuid.uuid4()), id_, now, now, *columns.values()),
+        (key, id_, now, now, *columns.values()),
     )
+
+
+def _rows(db: sqlite3.Connection, query: str) -> list[Row]:
+    return [Row(id_, pc, retired is not None) for id_, pc, retired in db.execute(query)]
+
+
+def _number_of(db: sqlite3.Connection, table: str, id_: str) -> int:
+    return int(db.execute(f"SELECT number FROM {table} WHERE id = ?", (id_,)).fetchone()[0])
+
+
+def _rename(db: sqlite3.Connection, table: str, wanted: Mapping[str, str | None], now: int) -> None:
+    """Let what has another id in the inventory, and its UUID, keep its row and its history."""
+    known = dict(db.execute(f"SELECT id, uuid FROM {table}").fetchall())
+    for old, new in renamed(wanted, known).items():
+        db.execute(f"UPDATE {table} SET id = ?, updated_at = ? WHERE id = ?", (new, now, old))
 
 
 def _retire(db: sqlite3.Connection, table: str, present: Iterable[str], now: int) -> None:

@@ -34,7 +34,7 @@ from boardherd_collector.times import SECOND
 
 _TIMES = (
     "since", "last_heartbeat_at", "lock_deadline", "error_since", "deactivated_at", "last_sdk_update_at",
-    "last_used_at",
+    "last_used_at", "wiring_at",
 )  # fmt: skip
 """Columns of a board that are times."""
 _LOCK = ("lock_owner", "lock_purpose", "lock_deadline")

@@ -99,7 +99,9 @@ def _model(model: type[M], text: str | None) -> M | None:
         return None
 
 
-def events(db: sqlite3.Connection, subject: str | None = None, limit: int = 100) -> list[EventRow]:
+def events(
+    db: sqlite3.Connection, subject: str | None = None, limit: int = 100, since: int = 0
+) -> list[EventRow]:
     """Return events, newest first."""
     where, values = "1", []
     if subject is not None and subject.startswith("pc/"):
@@ -111,14 +113,22 @@ def events(db: sqlite3.Connection, subject: str | None = None, limit: int = 100)
             [subject, f"{subject}/", f"{subject}0"],
         )
     rows = db.execute(
-        "SELECT timestamp, pc.id, event, subject, text, command FROM events"
-        f" JOIN speakers AS pc ON pc.number = events.test_pc WHERE {where}"
+        "SELECT timestamp, pc.id, event, subject, text, command, words FROM events"
+        f" JOIN speakers AS pc ON pc.number = events.test_pc WHERE {where} AND timestamp >= ?"
         " ORDER BY timestamp DESC, events.number DESC LIMIT ?",
-        [*values, limit],
+        [*values, since, limit],
     )
     return [
-        EventRow(at=at / SECOND, pc=pc, event=event, subject=about, text=text, command=command)
-        for at, pc, event, about, text, command in rows
+        EventRow(
+            at=at / SECOND,
+            pc=pc,
+            event=event,
+            subject=about,
+            text=text,
+            command=command,
+            words=json.loads(words) if words else (),
+        )
+        for at, pc, event, about, text, command, words in rows
     ]
 
 

@@ -65,6 +65,17 @@ def board_values(record: BoardRecord) -> dict[str, str | int | float | None]:
     }
 
 
+def board_marks(record: BoardRecord) -> Row:
+    """Return the columns of board_current about what power cycles have shown."""
+    wiring = record.wiring
+    return {
+        "wiring": wiring.state if wiring else None,
+        "wiring_at": wiring.at if wiring else None,
+        "wiring_text": (wiring.text or None) if wiring else None,
+        "slow": record.slow,
+    }
+
+
 def relay_values(record: RelayRecord) -> dict[str, str | int | float | None]:
     """Return the columns of relay_states."""
     return {
@@ -91,6 +102,7 @@ def event_values(record: EventRecord) -> dict[str, str | int | float | None]:
         "text": record.text,
         "command": record.command.id if record.command else None,
         "detail": detail.model_dump_json(exclude_none=True) if detail else None,
+        "words": json.dumps(record.words) if record.words else None,
     }
 
 

@@ -164,6 +164,7 @@ class _Writer:
             "blame": record.blame.value,
             "reason": record.reason,
             "since": record.since,
+            **rows.board_marks(record),
             "record": record.model_dump_json(exclude_none=True),
         }
         rows.replace_if_newer(self._db, "board_current", current, key=("board",))
@@ -198,6 +199,7 @@ class _Writer:
             "observed": record.observed.value,
             "asked": record.asked.value,
             "expected": record.expected,
+            "wiring_proved_at": record.proved_at,
             "record": record.model_dump_json(exclude_none=True),
         }
         rows.replace_if_newer(self._db, "relay_port_current", current, key=("relay", "port"))

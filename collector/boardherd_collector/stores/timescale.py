@@ -20,6 +20,7 @@ from boardherd_collector.stores import (
     timescale_ledger,
     timescale_objects,
     timescale_orders,
+    timescale_past,
     timescale_questions,
     timescale_reader,
     timescale_upkeep,
@@ -188,6 +189,8 @@ class TimescaleStore:
     boards = _asks(timescale_questions.boards)
     board_history = _asks(timescale_questions.board_history)
     switches = _asks(timescale_questions.switches)
+    port_history = _asks(timescale_past.port_history)
+    usage = _asks(timescale_past.usage)
     host_trend = _asks(timescale_questions.host_trend)
     summary = _asks(timescale_questions.summary)
     report = _asks(timescale_questions.report)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 
 from boardherd_collector.freshness import sample_interval
 from boardherd_collector.stores.base import MAX_UNDECLARED, StoreError
+from boardherd_collector.stores.inventory_events import Row, happenings, renamed
 from boardherd_collector.stores.postgres import Db
 from boardherd_collector.times import TimeQuality
 from boardherd_shared.inventory import BoardConfig, Inventory, Lab
@@ -15,6 +16,12 @@ from boardherd_shared.messages import Hello, encode
 from boardherd_shared.model import Capability
 
 Columns = Mapping[str, object]
+
+_PCS = "SELECT id, id AS pc, retired_at FROM test_pcs WHERE declared"
+_BOARDS = (
+    "SELECT boards.id, test_pcs.id AS pc, boards.retired_at FROM boards"
+    " LEFT JOIN test_pcs ON test_pcs.uuid = boards.test_pc WHERE boards.declared"
+)
 
 
 async def sync_inventory(db: Db, inventory: Inventory, now: int) -> None:
@@ -25,11 +32,11 @@ async def sync_inventory(db: Db, inventory: Inventory, now: int) -> None:
     await _claim_site(db, inventory.lab.site)
     if await _setting(db, "inventory") == inventory.hash:
         return
-    for table, present in (
-        ("test_pcs", inventory.lab.pc),
-        ("relays", inventory.lab.relay),
-        ("boards", inventory.lab.board),
-    ):
+    lab = inventory.lab
+    for table, present in (("test_pcs", lab.pc), ("relays", lab.relay), ("boards", lab.board)):
+        await _rename(db, table, {id_: thing.uuid for id_, thing in present.items()}, now)
+    told = list(happenings(await _rows(db, _PCS), await _rows(db, _BOARDS), lab))
+    for table, present in (("test_pcs", lab.pc), ("relays", lab.relay), ("boards", lab.board)):
         await _retire(db, table, present, now)
     await _free_unique_values(db)
     await _sync_capabilities(db, inventory.lab, now)
@@ -37,6 +44,9 @@ async def sync_inventory(db: Db, inventory: Inventory, now: int) -> None:
     await _sync_relays(db, inventory.lab, now)
     await _sync_boards(db, inventory.lab, now)
     await _give_names(db)
+    for happening in told:
+        numbers = await _numbers(db, "test_pcs", [happening.pc])
+        await _tell(db, numbers[happening.pc], happening.subject, happening.text, now)
     await set_setting(db, "inventory", inventory.hash)
 
 
@@ -107,15 +117,20 @@ async def _move_address(db: Db, number: int, agent: str, address: str, now: int)
         number,
     )
     for (other,) in before:
-        await db.execute(
-            "INSERT INTO events (test_pc, timestamp, received_at, time_quality, event, subject, text)"
-            " VALUES ($1, $2, $2, $3, 'transition', $4, $5)",
-            number,
-            now,
-            TimeQuality.AGENT.value,
-            f"pc/{agent}",
-            f"address {address} moved here from {other}",
-        )
+        await _tell(db, number, f"pc/{agent}", f"address {address} moved here from {other}", now)
+
+
+async def _tell(db: Db, number: int, subject: str, text: str, now: int) -> None:
+    """Write an event of our own, kept with the test PC ``number``."""
+    await db.execute(
+        "INSERT INTO events (test_pc, timestamp, received_at, time_quality, event, subject, text)"
+        " VALUES ($1, $2, $2, $3, 'transition', $4, $5)",
+        number,
+        now,
+        TimeQuality.AGENT.value,
+        subject,
+        text,
+    )
 
 
 async def _claim_site(db: Db, site: str) -> None:
@@ -183,7 +198,7 @@ async def _sync_pcs(db: Db, lab: Lab, now: int) -> None:
             "comment": pc.comment,
             "disk_mountpoint": pc.disk_mountpoint,
         }
-        await _put(db, "test_pcs", id_, columns | {"declared": True}, now)
+        await _put(db, "test_pcs", id_, columns | {"declared": True}, now, pc.uuid)
     for id_, pc in lab.pc.items():
         watcher = await _uuid_of(db, "test_pcs", pc.watched_by)
         await db.execute("UPDATE test_pcs SET watched_by = $1 WHERE id = $2", watcher, id_)
@@ -204,7 +219,7 @@ async def _sync_relays(db: Db, lab: Lab, now: int) -> None:
             "mac_address": relay.mac,
             "port_count": relay.port_count,
         }
-        await _put(db, "relays", id_, columns | {"declared": True}, now)
+        await _put(db, "relays", id_, columns | {"declared": True}, now, relay.uuid)
 
 
 async def _sync_boards(db: Db, lab: Lab, now: int) -> None:
@@ -226,7 +241,7 @@ async def _sync_boards(db: Db, lab: Lab, now: int) -> None:
             "location": board.location,
             "description": board.description,
         }
-        await _put(db, "boards", id_, columns | {"declared": True}, now)
+        await _put(db, "boards", id_, columns | {"declared": True}, now, board.uuid)
         await _wire(db, id_, board, now)
 
 
@@ -277,18 +292,36 @@ async def _give_names(db: Db) -> None:
     )
 
 
-async def _put(db: Db, table: str, id_: str, columns: Columns, now: int) -> None:
-    """Insert the row of ``id_``, or update it; what is in the inventory again is no longer retired."""
+async def _put(db: Db, table: str, id_: str, columns: Columns, now: int, key: str | None = None) -> None:
+    """Insert the row of ``id_``, or update it; what is in the inventory again is no longer retired.
+
+    A new row gets the UUID ``key``, unless that is another's.
+    """
     names = list(columns)
-    places = "".join(f", ${number}" for number in range(3, len(names) + 3))
+    places = "".join(f", ${number}" for number in range(4, len(names) + 4))
     updates = "".join(f", {name} = excluded.{name}" for name in names)
+    taken = f"SELECT 1 FROM {table} WHERE uuid = $3::uuid"
     await db.execute(
-        f"INSERT INTO {table} (id, created_at, updated_at, {', '.join(names)}) VALUES ($1, $2, $2{places})"
+        f"INSERT INTO {table} (id, created_at, updated_at, uuid, {', '.join(names)})"
+        f" VALUES ($1, $2, $2, CASE WHEN $3::uuid IS NULL OR EXISTS ({taken}) THEN gen_random_uuid()"
+        f" ELSE $3::uuid END{places})"
         f" ON CONFLICT (id) DO UPDATE SET retired_at = NULL, updated_at = excluded.updated_at{updates}",
         id_,
         now,
+        key,
         *columns.values(),
     )
+
+
+async def _rows(db: Db, query: str) -> list[Row]:
+    return [Row(id_, pc, retired is not None) for id_, pc, retired in await db.fetch(query)]
+
+
+async def _rename(db: Db, table: str, wanted: Mapping[str, str | None], now: int) -> None:
+    """Let what has another id in the inventory, and its UUID, keep its row and its history."""
+    known = {row["id"]: str(row["uuid"]) for row in await db.fetch(f"SELECT id, uuid FROM {table}")}
+    for old, new in renamed(wanted, known).items():
+        await db.execute(f"UPDATE {table} SET id = $1, updated_at = $2 WHERE id = $3", new, now, old)
 
 
 async def _retire(db: Db, table: str, present: Collection[str], now: int) -> None:

@@ -98,27 +98,36 @@ def _model(model: type[M], text: str | None) -> M | None:
         return None
 
 
-async def events(db: Db, subject: str | None = None, limit: int = 100) -> list[EventRow]:
+async def events(db: Db, subject: str | None = None, limit: int = 100, since: int = 0) -> list[EventRow]:
     """Return events, newest first."""
     where, values = "true", list[str]()
     if subject is not None and subject.startswith("pc/"):
-        where, values = "pc.id = $2", [subject.removeprefix("pc/")]
+        where, values = "pc.id = $3", [subject.removeprefix("pc/")]
     elif subject is not None:
         # "0" follows "/" in the order of the column: a range that the index can serve.
         where, values = (
-            "(subject = $2 OR (subject > $3 AND subject < $4))",
+            "(subject = $3 OR (subject > $4 AND subject < $5))",
             [subject, f"{subject}/", f"{subject}0"],
         )
     rows = await db.fetch(
-        "SELECT timestamp, pc.id, event, subject, text, command FROM events"
-        f" JOIN speakers AS pc ON pc.number = events.test_pc WHERE {where}"
+        "SELECT timestamp, pc.id, event, subject, text, command, words FROM events"
+        f" JOIN speakers AS pc ON pc.number = events.test_pc WHERE {where} AND timestamp >= $2"
         " ORDER BY timestamp DESC, events.number DESC LIMIT $1",
         limit,
+        since,
         *values,
     )
     return [
-        EventRow(at=at / SECOND, pc=pc, event=event, subject=about, text=text, command=command)
-        for at, pc, event, about, text, command in rows
+        EventRow(
+            at=at / SECOND,
+            pc=pc,
+            event=event,
+            subject=about,
+            text=text,
+            command=command,
+            words=json.loads(words) if words else (),
+        )
+        for at, pc, event, about, text, command, words in rows
     ]
 
 

@@ -25,7 +25,7 @@ RELAY_STATES = (
     *_HEAD, "relay", "port", "board", "observed", "asked", "expected", "since", "switch_count", "switched_at",
     "switched_by", "module", "reason", "change",
 )  # fmt: skip
-EVENTS = (*_HEAD, "event", "subject", "text", "command", "detail")
+EVENTS = (*_HEAD, "event", "subject", "text", "command", "detail", "words")
 BOOTS = ("board", "test_pc", "timestamp", *BootTimes.model_fields)
 LOSSES = (
     "timestamp", "test_pc", "stream", "first", "last", "envelopes", "records", "reason", "oldest", "newest",
@@ -37,10 +37,12 @@ COMMANDS = (
 )  # fmt: skip
 PC_CURRENT = ("test_pc", "timestamp", "received_at", "status", "record")
 BOARD_CURRENT = (
-    "board", "test_pc", "timestamp", "received_at", "verdict", "blame", "reason", "since", "record",
+    "board", "test_pc", "timestamp", "received_at", "verdict", "blame", "reason", "since", "wiring", "wiring_at",
+    "wiring_text", "slow", "record",
 )  # fmt: skip
 PORT_CURRENT = (
-    "relay", "port", "test_pc", "timestamp", "received_at", "observed", "asked", "expected", "record",
+    "relay", "port", "test_pc", "timestamp", "received_at", "observed", "asked", "expected",
+    "wiring_proved_at", "record",
 )  # fmt: skip
 
 
@@ -86,7 +88,9 @@ def board_now(placed: Placed[BoardRecord], pc: int, number: int) -> Values:
     """Return a row of board_current."""
     record = placed.record
     said = record.verdict.value, record.blame.value, record.reason, record.since
-    return number, pc, record.at, placed.envelope.received_at, *said, _json(record)
+    wiring = record.wiring
+    proof = (wiring.state, wiring.at, wiring.text or None) if wiring else (None, None, None)
+    return number, pc, record.at, placed.envelope.received_at, *said, *proof, record.slow, _json(record)
 
 
 def relay(placed: Placed[RelayRecord], pc: int, number: int) -> Values:
@@ -113,7 +117,7 @@ def relay(placed: Placed[RelayRecord], pc: int, number: int) -> Values:
 def port_now(placed: Placed[RelayRecord], pc: int, number: int) -> Values:
     """Return a row of relay_port_current."""
     record = placed.record
-    states = record.observed.value, record.asked.value, record.expected
+    states = record.observed.value, record.asked.value, record.expected, record.proved_at
     return number, record.port, pc, record.at, placed.envelope.received_at, *states, _json(record)
 
 
@@ -128,6 +132,7 @@ def event(placed: Placed[EventRecord], pc: int) -> Values:
         record.text,
         record.command.id if record.command else None,
         _json(detail) if detail else None,
+        json.dumps(record.words) if record.words else None,
     )
 
 

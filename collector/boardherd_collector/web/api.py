@@ -6,9 +6,6 @@ one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
-
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
@@ -21,11 +18,13 @@ from boardherd_collector.stores.answers import (
     EventRow,
     LossRow,
     PcStatsRow,
+    UsageRow,
 )
-from boardherd_collector.stores.base import BoardFilter, StoreError
-from boardherd_collector.web import questions
+from boardherd_collector.stores.base import BoardFilter
+from boardherd_collector.web import inventory, pasts, questions, whys
 from boardherd_collector.web.endpoints import ID, LIMIT, PREFIX, Parameter, find, json_endpoint, limit
 from boardherd_collector.web.sources import Sources
+from boardherd_collector.web.whys import if_readable
 from boardherd_shared.views import BoardView, FleetView, PcView, PortView, RelayView
 
 _RECENT = 20
@@ -34,6 +33,9 @@ _MAX_SUBJECT = 200
 HOURS = Parameter("hours", "how far back", "number", default=24, lowest=1 / 60, highest=720)
 SUBJECT = Parameter(
     "subject", "only what is about this, or below it: board/evm-07, relay/eth-1; pc/pc-01 is all it reported"
+)
+AGO = Parameter(
+    "hours", "how far back, as far as is stored unless given", "number", lowest=0, highest=24 * 3660
 )
 BOARD = Parameter("board", "only this board, by id")
 
@@ -55,6 +57,7 @@ class BoardAnswer(BaseModel):
     commands: tuple[CommandRow, ...] | None = Field(description="newest first; null: history cannot be read")
     events: tuple[EventRow, ...] | None = Field(description="newest first; null: history cannot be read")
     boots: tuple[BootRow, ...] | None = Field(description="newest first; null: history cannot be read")
+    uses: tuple[UsageRow, ...] | None = Field(description="oldest first; null: history cannot be read")
 
 
 class RelayAnswer(BaseModel):
@@ -73,7 +76,7 @@ async def _pc(sources: Sources, request: Request) -> PcAnswer:
     view = sources.view()
     pc = find(view.pcs, request, "test PC")
     boards = tuple(board for board in view.boards if board.pc == pc.id)
-    events = await _if_readable(sources.store.events(f"pc/{pc.id}", _RECENT))
+    events = await if_readable(sources.store.events(f"pc/{pc.id}", _RECENT))
     return PcAnswer(pc=pc, boards=boards, events=events)
 
 
@@ -85,31 +88,22 @@ async def _board(sources: Sources, request: Request) -> BoardAnswer:
         board=board,
         ports=tuple(port for relay in view.relays for port in relay.ports if port.board == board.id),
         detail=await _detail(sources, board.id),
-        commands=await _if_readable(sources.store.commands(subject, _RECENT)),
-        events=await _if_readable(sources.store.events(subject, _RECENT)),
-        boots=await _if_readable(sources.store.boots(board.id, _RECENT)),
+        commands=await if_readable(sources.store.commands(subject, _RECENT)),
+        events=await if_readable(sources.store.events(subject, _RECENT)),
+        boots=await if_readable(sources.store.boots(board.id, _RECENT)),
+        uses=await if_readable(sources.store.usage(board.id, 0, _RECENT)),
     )
 
 
 async def _detail(sources: Sources, board: str) -> BoardRow | None:
-    rows = await _if_readable(sources.store.boards(BoardFilter(board=board)))
+    rows = await if_readable(sources.store.boards(BoardFilter(board=board)))
     return rows[0] if rows else None
 
 
 async def _relay(sources: Sources, request: Request) -> RelayAnswer:
     relay = find(sources.view().relays, request, "relay")
-    events = await _if_readable(sources.store.events(f"relay/{relay.id}", _RECENT))
+    events = await if_readable(sources.store.events(f"relay/{relay.id}", _RECENT))
     return RelayAnswer(relay=relay, events=events)
-
-
-R = TypeVar("R")
-
-
-async def _if_readable(rows: Awaitable[list[R]]) -> tuple[R, ...] | None:
-    try:
-        return tuple(await rows)
-    except StoreError:
-        return None
 
 
 async def _stats(sources: Sources, request: Request) -> list[PcStatsRow]:
@@ -120,7 +114,9 @@ async def _stats(sources: Sources, request: Request) -> list[PcStatsRow]:
 
 async def _events(sources: Sources, request: Request) -> list[EventRow]:
     subject = request.query_params.get(SUBJECT.name)
-    return await sources.store.events(subject and subject[:_MAX_SUBJECT], limit(request))
+    hours = AGO.optional(request)
+    since = 0 if hours is None else questions.since(sources, hours)
+    return await sources.store.events(subject and subject[:_MAX_SUBJECT], limit(request), since)
 
 
 async def _commands(sources: Sources, request: Request) -> list[CommandRow]:
@@ -154,7 +150,7 @@ ENDPOINTS = (
     ),
     json_endpoint("/boards/{id}", "Everything about a board.", BoardAnswer, _board, ID),
     json_endpoint("/relays/{id}", "Everything about a relay.", RelayAnswer, _relay, ID),
-    json_endpoint("/events", "What happened, newest first.", list[EventRow], _events, SUBJECT, LIMIT),
+    json_endpoint("/events", "What happened, newest first.", list[EventRow], _events, SUBJECT, LIMIT, AGO),
     json_endpoint(
         "/commands", "Commands with their outcome, newest first.", list[CommandRow], _commands, BOARD, LIMIT
     ),
@@ -171,6 +167,9 @@ ENDPOINTS = (
     ),
     json_endpoint("/counts", "How much is stored, by table and by stream.", Counts, _counts),
     *questions.ENDPOINTS,
+    *inventory.ENDPOINTS,
+    *pasts.ENDPOINTS,
+    *whys.ENDPOINTS,
 )
 """Every endpoint of the API but its own description."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import jinja2
 
-from boardherd_collector.exposition import is_drifting
 from boardherd_collector.health import Component
 from boardherd_collector.stores.answers import CommandRow, EventRow
+from boardherd_shared.drift import is_drifting
 from boardherd_shared.model import PcStatus
 from boardherd_shared.records import HostRecord, Power, Verdict
 from boardherd_shared.views import BoardView, FleetView, PortView
+from boardherd_shared.why import explain
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -67,6 +68,7 @@ def _render(
             ],
             history=history,
             tiles=_tiles(fleet),
+            whys=_whys(fleet, history.commands if history else []),
             ports={f"{port.relay}:{port.port}": port for relay in fleet.relays for port in relay.ports},
             assets=_fingerprint(),
         )
@@ -144,6 +146,19 @@ def used(sample: HostRecord, what: str) -> str:
     if amount is None or total is None:
         return ""
     return f"{amount / 1e9:.1f} of {total / 1e9:.1f} GB"
+
+
+def _whys(fleet: FleetView, commands: Sequence[CommandRow]) -> dict[str, tuple[str, ...]]:
+    """Return the five lines of each board, with those of its commands that are among the newest."""
+    return {
+        board.id: explain(
+            fleet,
+            board.id,
+            commands=[command for command in commands if command.target == f"board/{board.id}"],
+            now=fleet.at,
+        ).lines()
+        for board in fleet.boards
+    }
 
 
 def _tiles(fleet: FleetView) -> Iterable[Tile]:

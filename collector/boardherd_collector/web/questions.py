@@ -28,6 +28,7 @@ from boardherd_collector.web.endpoints import (
     limit,
 )
 from boardherd_collector.web.sources import Sources
+from boardherd_shared.views import RelayView
 
 _YEARS = 24 * 3660
 AVAILABLE = Parameter("available", "only those that can run a test now", "boolean")
@@ -65,21 +66,26 @@ async def _boards(sources: Sources, request: Request) -> list[BoardRow]:
 
 async def _history(sources: Sources, request: Request) -> list[LivenessRow]:
     board = find(sources.view().boards, request, "board")
-    return await sources.store.board_history(board.id, _since(sources, HOURS.number(request)), MAX_ROWS)
+    return await sources.store.board_history(board.id, since(sources, HOURS.number(request)), MAX_ROWS)
 
 
 async def _trend(sources: Sources, request: Request) -> list[TrendRow]:
     pc = find(sources.view().pcs, request, "test PC")
     step = cast("Step", STEP.choice(request))
-    return await sources.store.host_trend(pc.id, _since(sources, HOURS.number(request)), step)
+    return await sources.store.host_trend(pc.id, since(sources, HOURS.number(request)), step)
 
 
 async def _switches(sources: Sources, request: Request) -> list[CommandRow]:
     relay = find(sources.view().relays, request, "relay")
-    text = request.path_params["port"]
+    return await sources.store.switches(relay.id, port_number(relay, request), limit(request))
+
+
+def port_number(relay: RelayView, request: Request) -> int:
+    """Return the number of the port in the path; raises NotFoundError when it is none."""
+    text: str = request.path_params["port"]
     if not (text.isascii() and text.isdigit() and len(text) <= 3):
         raise NotFoundError(f'{relay.id} has no port "{text[:20]}"')
-    return await sources.store.switches(relay.id, int(text), limit(request))
+    return int(text)
 
 
 async def _summary(sources: Sources, request: Request) -> list[SummaryRow]:
@@ -87,15 +93,16 @@ async def _summary(sources: Sources, request: Request) -> list[SummaryRow]:
 
 
 async def _report(sources: Sources, request: Request) -> list[ReportRow]:
-    return await sources.store.report(_since(sources, WEEK.number(request)), _since(sources, 0))
+    return await sources.store.report(since(sources, WEEK.number(request)), since(sources, 0))
 
 
 async def _disks(sources: Sources, request: Request) -> list[DiskRow]:
     within_s = WITHIN.number(request) * 3600
-    return await sources.store.disks(within_s, _since(sources, WEEK.number(request)))
+    return await sources.store.disks(within_s, since(sources, WEEK.number(request)))
 
 
-def _since(sources: Sources, hours: float) -> int:
+def since(sources: Sources, hours: float) -> int:
+    """Return the time so many hours ago, microseconds since 1970 UTC."""
     return int((sources.now() - hours * 3600) * 1e6)
 
 

@@ -19,6 +19,7 @@ from boardherd_collector.web.app import make_app
 from boardherd_collector.web.listen import listen, read_token, url_for
 from boardherd_collector.web.sources import FleetSource, Sources
 from boardherd_collector.web.waiting import bounded_protocol
+from boardherd_shared.definitions import Definitions
 
 _DRAIN_S = 1
 """How long requests in flight may take to finish when the server stops."""
@@ -44,6 +45,7 @@ async def serve(
     health: Health,
     counters: Counters,
     store: Store,
+    definitions: Definitions | None = None,
     on_listening: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Serve metrics, health, API and page until cancelled; ``on_listening`` hears the page's address.
@@ -54,7 +56,7 @@ async def serve(
     sock = listen(http)
     try:
         stopping = asyncio.Event()
-        sources = Sources(fleet, health, counters, store)
+        sources = Sources(fleet, health, counters, store, definitions=definitions)
         app = make_app(sources, token=token, stopping=stopping)
         url = url_for(*sock.getsockname()[:2])
         log.info("page", url=url)

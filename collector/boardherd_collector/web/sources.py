@@ -11,6 +11,7 @@ from typing import Protocol
 from boardherd_collector.counters import Counters
 from boardherd_collector.health import Health
 from boardherd_collector.stores.base import Store
+from boardherd_shared.definitions import Definitions
 from boardherd_shared.views import FleetView
 
 
@@ -36,6 +37,8 @@ class Sources:
     counters: Counters
     store: Store
     version: str = field(default_factory=lambda: version("boardherd-collector"))
+    definitions: Definitions | None = None
+    """What the inventory says."""
     now: Callable[[], float] = time.time
     """Unix seconds."""
 

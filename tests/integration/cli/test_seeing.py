@@ -99,6 +99,25 @@ async def test_without_the_collector_the_broker_tells_what_it_remembers(agent: A
     assert "1 test PC  1 online\n  1 board    1 alive\n  1 relay    1 active\n" in told.out
 
 
+async def test_why_and_show_work_from_what_the_broker_remembers(agent: Agent, shell: Shell) -> None:
+    del agent
+    why = await shell.run("why", "evm-07")
+    assert why.code == 0
+    assert why.out.startswith("evm-07  ALIVE")
+    assert "  power    eth-1:3 measured ON" in why.out
+    assert "  holder   nobody now\n" in why.out
+    assert len(why.out.splitlines()) == 5
+    assert "this is what the broker remembers, without history" in why.err
+    said = (await shell.run("why", "evm-07", "--json")).json
+    assert (said["source"], said["verdict"]) == ("broker", "alive")
+    assert (await shell.run("why")).err.endswith("all boards are alive\n")
+    show = await shell.run("show", "evm-07")
+    assert "eth-1:3" in show.out
+    assert "without history" in show.err
+    assert (await shell.run("show", "evm-07", "--json")).json["commands"] is None
+    assert (await shell.run("why", "evm-70")).code == 2
+
+
 async def test_the_only_site_is_found_and_two_are_told(own_mosquitto: Mosquitto, tmp_path: Path) -> None:
     shell = Shell(own_mosquitto.url, None, tmp_path)
     nobody = await shell.run("boards")

@@ -7,7 +7,7 @@ from boardherd_shared.command import CommandStep, State
 from boardherd_shared.locks import Lock
 from boardherd_shared.messages import BoardState, Hello, HostFacts, PortState, Status, encode
 from boardherd_shared.model import BoardStatus, PcStatus
-from boardherd_shared.records import Power, Verdict
+from boardherd_shared.records import Power, Verdict, Wiring
 from boardherd_shared.topics import parse
 from boardherd_shared.views import BoardView, FleetView, LockView, PortView
 from unit.cli.fleets import NOW, board, fleet, micros_ago, port
@@ -213,3 +213,17 @@ def test_maintenance_that_only_the_collector_knows_of_stays() -> None:
     view = retained.view(NOW)
     assert view.pcs[0].status is PcStatus.MAINTENANCE
     assert (boards(view)["evm-01"].is_alive, boards(view)["evm-01"].available) == (True, False)
+
+
+def test_wiring_that_becomes_suspect_is_a_change() -> None:
+    retained, alive = lab(), board("evm-01", Verdict.ALIVE, 60)
+    assert alive.state is not None
+    suspect = Wiring(state="suspect", at=micros_ago(1), text="evm-02 fell silent in its place")
+    told = alive.model_copy(update={"state": alive.state.model_copy(update={"wiring": suspect})})
+    change = tell(retained, "pc-01/state/board/evm-01", board_state(told), retain=False)
+    assert change is not None
+    assert change.text == "alive since 09:14; wiring suspect: evm-02 fell silent in its place"
+    assert tell(retained, "pc-01/state/board/evm-01", board_state(told), retain=False) is None
+    seen = boards(retained.view(NOW))["evm-01"].state
+    assert seen is not None
+    assert seen.wiring == suspect

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+from typing import Literal
+
 import pytest
 
-from boardherd import tables
-from boardherd.output import fitting, plain_table, without_empty_columns
+from boardherd import history_tables, tables
+from boardherd.output import emit_labelled, fitting, plain_table, without_empty_columns
 from boardherd.printable import printable
 from boardherd.tables import Cell, Table
 from boardherd_shared.model import PcStatus, RelayStatus
-from boardherd_shared.records import Blame, Health, Power, Verdict
-from boardherd_shared.views import PcView, RelayView
+from boardherd_shared.records import Blame, Health, Power, Verdict, Wiring
+from boardherd_shared.views import BoardView, PcView, RelayView
+from boardherd_shared.why_all import Cause
 from unit.cli.fleets import NOW, board, fleet, host, micros_ago, port
 
 
@@ -133,3 +139,68 @@ def test_texts_of_the_network_cannot_drive_the_terminal() -> None:
     """SEC-2"""
     assert printable("evm\x1b[2J\x9b1m\u202e\n#7 ü") == "evm\\x1b[2J\\x9b1m\\u202e\\n#7 ü"
     assert "\x1b" not in plain_table(Table(("A",), ((Cell("\x1b[31m"),),)))
+
+
+def with_wiring(view: BoardView, state: Literal["proved", "suspect"], slow: str | None = None) -> BoardView:
+    assert view.state is not None
+    wiring = Wiring(state=state, at=micros_ago(600), text="evm-02 fell silent in its place")
+    return view.model_copy(update={"state": view.state.model_copy(update={"wiring": wiring, "slow": slow})})
+
+
+def test_suspect_wiring_is_a_trouble_and_proved_wiring_is_none() -> None:
+    alive = board("evm-01", Verdict.ALIVE, 60)
+    suspect = with_wiring(alive, "suspect")
+    (trouble,) = tables.troubles(fleet(boards=(suspect,), pcs=(), relays=()))
+    assert trouble == ("evm-01", "warn", "wiring suspect, power is refused: evm-02 fell silent in its place")
+    assert tables.troubles(fleet(boards=(with_wiring(alive, "proved"),), pcs=(), relays=())) == []
+
+
+def test_a_slow_boot_and_suspect_wiring_stand_beside_the_board() -> None:
+    view = with_wiring(board("evm-01", Verdict.ALIVE, 60), "suspect", "login took 41 s, usually 19 s")
+    row = tables.boards_table([view], fleet()).rows[0]
+    assert row[-1].text == (
+        "wiring suspect, power is refused: evm-02 fell silent in its place; slow boot: login took 41 s, usually 19 s"
+    )
+
+
+def test_causes_are_a_line_each() -> None:
+    found = (
+        Cause(
+            subject="pc-02", state="offline", since=NOW - 840, blame=Blame.AGENT, boards=("a", "b"), text="2 boards",
+            try_="see",
+        ),
+        Cause(subject="evm-03", state="powered off", blame=Blame.NOBODY, boards=("evm-03",), text="", try_="on"),
+    )  # fmt: skip
+    assert text(tables.causes_table(found, NOW)) == (
+        "WHAT    STATE          FOR     BLAME  WHY\n"
+        "pc-02   ● offline      14 min  agent  2 boards\n"
+        "evm-03  ● powered off"
+    )
+
+
+class Screen(io.StringIO):
+    """A terminal, as far as a program asks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_labelled_text_goes_on_below_itself_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = Screen()
+    with contextlib.redirect_stdout(screen):
+        emit_labelled("  evidence ", Cell("ping and ssh no answer (5 s ago), console: last words \x1b[2J"))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert plain.splitlines() == [
+        "  evidence ping and ssh no answer (5 s ago),",
+        "           console: last words \\x1b[2J",
+    ]
+
+
+def test_the_boots_of_a_board_end_with_what_is_usual() -> None:
+    rows = [{"at": NOW, "times": {"console_s": 1.94, "login_s": 61.0, "slow": "login took 61.0 s"}}]
+    table = without_empty_columns(history_tables.boots(rows, {"login_s": 20.0, "console_s": 1.9}))
+    assert table.headings == ("WHEN", "CONSOLE", "LOGIN", "SLOW")
+    assert [cell.text for cell in table.rows[0]][1:] == ["1.9 s", "61.0 s", "login took 61.0 s"]
+    assert [cell.text for cell in table.rows[1]] == ["usually", "1.9 s", "20.0 s", ""]

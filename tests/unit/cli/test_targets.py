@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from boardherd.aim import Aim
@@ -64,6 +66,23 @@ def test_a_wrong_port_is_told(name: str, words: str) -> None:
         port_target(fleet(), name)
 
 
+@pytest.mark.parametrize(
+    ("aim", "words"),
+    [
+        (Aim("eth-1", "relay"), "pc-01, pc-02 all use eth-1; choose one with --pc"),
+        (Aim("eth-7", "relay"), 'there is no relay "eth-7"; did you mean eth-1?'),
+        (Aim("eth-1", "relay", pc="pc-77"), 'there is no test PC "pc-77"'),
+    ],
+)
+def test_a_relay_that_several_use_is_traced_by_one_that_is_named(aim: Aim, words: str) -> None:
+    with pytest.raises(Failure, match=re.escape(words)):
+        aim.among(fleet())
+
+
+def test_a_relay_is_called_by_its_id() -> None:
+    assert Target("lab", "pc-01", relay="eth-1").label == "eth-1"
+
+
 def test_a_port_is_sent_the_lock_of_its_board() -> None:
     target = port_target(fleet(), "eth-1:4")
     command = Command(action=Action.OFF)
@@ -82,6 +101,7 @@ def test_a_port_is_sent_the_lock_of_its_board() -> None:
         (Aim("eth-1:4", "port or board"), Target("lab", "pc-02", relay="eth-1", port=4)),
         (Aim("evm-02", "port or board"), Target("lab", "pc-01", board="evm-02")),
         (Aim("PC-02", "pc"), Target("lab", "pc-02")),
+        (Aim("eth-1", "relay", pc="pc-02"), Target("lab", "pc-02", relay="eth-1")),
     ],
 )
 def test_a_name_is_found_as_what_it_should_be(aim: Aim, found: Target) -> None:
@@ -94,6 +114,7 @@ def test_a_name_is_found_as_what_it_should_be(aim: Aim, found: Target) -> None:
         (Aim("evm-77"), Target("", HERE, board="evm-77")),
         (Aim("eth-9:4", "port or board"), Target("", HERE, relay="eth-9", port=4)),
         (Aim("pc-77", "pc"), Target("", "pc-77")),
+        (Aim("eth-9", "relay"), Target("", HERE, relay="eth-9")),
     ],
 )
 def test_the_agent_here_is_asked_by_ids_that_nobody_has_looked_up(aim: Aim, found: Target) -> None:
@@ -105,6 +126,7 @@ def test_the_agent_here_is_asked_by_ids_that_nobody_has_looked_up(aim: Aim, foun
     [
         (Aim("J721E_EVM #1"), "is no id of a board, and the agent knows no names"),
         (Aim("eth-1", "port"), "is no relay port; write RELAY:PORT"),
+        (Aim("Rack 3 left", "relay"), "is no id of a relay, and the agent knows no names"),
     ],
 )
 def test_the_agent_here_knows_no_names(aim: Aim, words: str) -> None:

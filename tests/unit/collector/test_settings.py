@@ -34,7 +34,7 @@ def test_a_good_configuration_is_summed_up(config: Path, capsys: pytest.CaptureF
         ('store.url = "oracle://x"', 'collector.toml:2 store.url: "oracle://x" is no database'),
         ('broker.url = "http://x"', 'collector.toml:2 broker.url: "http://x" is no broker address'),
         ('log_level = "loud"', "collector.toml:2 log_level:"),
-        ("inventory = 1", "collector.toml: this is no TOML"),
+        ("inventory = 1", "collector.toml:2: this is no TOML: this key has a value already (column 14)"),
         ('http.host = "0.0.0.0"', "http.token_file is required"),
     ],
 )

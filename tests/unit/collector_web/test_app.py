@@ -81,7 +81,10 @@ async def test_everything_about_a_relay_and_a_pc_is_one_call(world: World, http:
     assert pc["pc"]["text"] == "silent for 14 min"
     assert [board["id"] for board in pc["boards"]] == ["evm-05"]
     assert len(pc["events"]) == 2
-    assert [arguments for _, arguments in world.rows.asked] == [("relay/eth-1", 20), ("pc/pc-02", 20)]
+    assert [arguments for _, arguments in world.rows.asked] == [
+        ("relay/eth-1", 20, 0),
+        ("pc/pc-02", 20, 0),
+    ]
 
 
 async def test_current_state_is_told_while_history_cannot_be_read(
@@ -106,12 +109,25 @@ async def test_current_state_is_told_while_history_cannot_be_read(
 @pytest.mark.parametrize(
     ("path", "question", "arguments"),
     [
-        ("/api/v1/events", "events", (None, 100)),
-        ("/api/v1/events?subject=board/evm-07&limit=5", "events", ("board/evm-07", 5)),
-        ("/api/v1/events?limit=999999", "events", (None, 1000)),
-        ("/api/v1/events?limit=-3", "events", (None, 1)),
+        ("/api/v1/events", "events", (None, 100, 0)),
+        ("/api/v1/events?subject=board/evm-07&limit=5", "events", ("board/evm-07", 5, 0)),
+        ("/api/v1/events?limit=999999", "events", (None, 1000, 0)),
+        ("/api/v1/events?limit=-3", "events", (None, 1, 0)),
+        ("/api/v1/events?hours=2", "events", (None, 100, int((shown.NOW - 7200) * 1e6))),
         ("/api/v1/commands?board=evm-07", "commands", ("board/evm-07", 100)),
         ("/api/v1/boots?board=evm-07&limit=2", "boots", ("evm-07", 2)),
+        ("/api/v1/boards/evm-02/boots?limit=5", "boots", ("evm-02", 5)),
+        (
+            "/api/v1/boards/evm-04/power?hours=2",
+            "port_history",
+            ([("eth-1", 4), ("pdu-1", 12)], int((shown.NOW - 7200) * 1e6), 1000),
+        ),
+        (
+            "/api/v1/relays/eth-1/ports/3/history?hours=2",
+            "port_history",
+            ([("eth-1", 3)], int((shown.NOW - 7200) * 1e6), 1000),
+        ),
+        ("/api/v1/boards/evm-02/usage?hours=2", "usage", ("evm-02", int((shown.NOW - 7200) * 1e6), 1000)),
         ("/api/v1/losses", "losses", 100),
         ("/api/v1/dead-letters?limit=7", "dead_letters", 7),
         ("/api/v1/counts", "counts", None),

@@ -12,11 +12,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from boardherd_collector.counters import Counters
-from boardherd_collector.exposition import MAX_SERIES, Exposition, Snapshot, is_drifting
+from boardherd_collector.exposition import MAX_SERIES, Exposition, Snapshot
 from boardherd_collector.health import STORE
 from boardherd_collector.metrics import METRICS
+from boardherd_shared.drift import is_drifting
 from boardherd_shared.model import PcStatus
-from boardherd_shared.records import Health, HostRecord, Power, Verdict
+from boardherd_shared.records import Health, HostRecord, Power, Verdict, Wiring
 from boardherd_shared.views import FleetView
 from support import shown
 
@@ -325,3 +326,24 @@ def test_series_are_bounded_in_total() -> None:
 def test_numbers_are_finite() -> None:
     text = render(FLEETS["extreme"])
     assert all(math.isfinite(v) for found in samples(text).values() for v in found.values())
+
+
+def test_suspect_wiring_and_a_slow_boot_are_told_as_long_as_the_agent_is_heard() -> None:
+    told = shown.fleet()
+    first, second = told.boards[:2]
+    assert first.state is not None
+    assert second.state is not None
+    suspect = first.state.model_copy(update={"wiring": Wiring(state="suspect"), "slow": "login took 41 s"})
+    proved = second.state.model_copy(update={"wiring": Wiring(state="proved")})
+    boards = (
+        first.model_copy(update={"state": suspect}),
+        second.model_copy(update={"state": proved}),
+        *told.boards[2:],
+    )
+    text = render(told.model_copy(update={"boards": boards}))
+    names = {"pc": "pc-01"}
+    wiring, slow = "boardherd_board_wiring_suspect", "boardherd_board_boot_slow"
+    assert [value(text, wiring, board=board, **names) for board in ("evm-01", "evm-02")] == [1, 0]
+    assert [value(text, slow, board=board, **names) for board in ("evm-01", "evm-02")] == [1, 0]
+    assert value(text, wiring, board="evm-03", **names) is None  # nobody told of its wiring
+    assert value(text, slow, board="evm-05", pc="pc-02") is None  # its agent is silent

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boardherd_shared.command import Refusal, State
+from boardherd_shared.command import CommandStep, Refusal, State
 from boardherd_shared.records import Power
 from support.clock import FakeClock
 from support.control import Lab, open_lab, relay_with
+from support.wing import Wing
 
 
 async def test_the_same_id_switches_once(lab: Lab) -> None:
@@ -143,6 +144,59 @@ async def test_without_a_journal_nothing_is_switched_until_it_is_back(tmp_path: 
         await lab.until(lambda: not lab.desk.locks.unsure)
         steps = await lab.send(b"off", board="evm-07")
         assert steps[-1].state is State.SUCCEEDED
+
+
+async def test_a_redelivery_in_the_moment_of_the_end_is_answered_with_the_end(lab: Lab) -> None:
+    """CMD-1: the end is told before it is on the disk, and nobody who asks again can tell."""
+    command = {"action": "toggle", "board": "evm-07", "id": "abc"}
+
+    def again(step: CommandStep) -> None:
+        if step.final and len(heard) < 2:
+            heard.append(step)
+            lab.submit(command, listener=again)
+
+    heard: list[CommandStep] = []
+    lab.submit(command, listener=again)
+    await lab.until(lambda: sum(step.final for step in lab.steps) == 3)
+    assert heard[1] == heard[0]
+    assert heard[0].state is State.SUCCEEDED
+    assert lab.relay.transitions == [(3, Power.OFF)]
+
+
+async def test_what_is_known_is_answered_whatever_may_be_said_against_it_now(lab: Lab) -> None:
+    """CMD-1: an old command comes again when it is late, and somebody else holds the board."""
+    command = {"action": "off", "board": "evm-07", "id": "abc", "expires_at": lab.clock.wall() / 1e6 + 10}
+    first = await lab.send(command)
+    await lab.send({"action": "lock", "board": "evm-07", "id": "mine"}, operator="ops2")
+    lab.clock.advance(60)
+    assert await lab.send(command) == first[-1:]
+    other = await lab.send(command | {"action": "on"})
+    assert other[-1].code is Refusal.DUPLICATE_CONFLICT
+    assert "the id abc was used before for another command (evm-07: off)" in other[-1].text
+
+
+def test_a_redelivery_before_the_journal_was_read_does_not_keep_a_command_from_its_end() -> None:
+    """CMD-3: what the last run left is finished, though it was asked after in the meantime."""
+    wing = Wing(native=False)
+    cycle = b'{"action": "cycle", "board": "evm-07", "id": "abc", "reason": "test", "off_time": "5s"}'
+    try:
+        wing.start()
+        wing.run(10)
+        wing.submit(cycle, "ops1")
+        wing.run(1)
+        wing.kill()
+        wing.start()
+        wing.file.fails = "final = 0"
+        wing.run(2)
+        wing.submit(cycle, "ops1")
+        wing.run(1)
+        wing.file.fails = ""
+        assert wing.words[-1].step.phase == "dwell", "it is answered from the journal"
+        wing.run(20)
+        assert wing.words[-1].step.state is State.INTERRUPTED
+        assert [move.power for move in wing.module.moves] == [Power.OFF, Power.ON]
+    finally:
+        wing.close()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

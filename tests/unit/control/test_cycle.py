@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from boardherd_agent.control.control_file import ControlFile, JournalAway
+from boardherd_agent.control.control_file import ControlFile, JournalAway, Rows, Values
 from boardherd_shared.command import Refusal, State
-from boardherd_shared.records import Power
+from boardherd_shared.records import BootTimes, Power
 from support.clock import FakeClock
 from support.control import FakeRelay, Lab, open_lab, relay_with, states
 
@@ -63,6 +63,14 @@ async def test_wait_alive_reports_the_boot(lab: Lab) -> None:
     assert steps[-1].text == "evm-07: off 5.0 s, console 0.4 s, ssh 4.1 s; alive"
 
 
+async def test_a_boot_that_was_slower_than_usual_is_said_so(lab: Lab) -> None:
+    lab.bench.boot = BootTimes(ssh_s=41.0, slow="ssh after 41.0 s, usually 14.2 s")
+    steps = await lab.send({"action": "cycle", "board": "evm-07", "wait_alive": "60s"})
+    slow = "slower than usual: ssh after 41.0 s, usually 14.2 s"
+    assert steps[-1].text == f"evm-07: off 5.0 s, ssh 41.0 s; alive; {slow}"
+    assert set(steps[-1].times) == {"off_s", "ssh_s"}
+
+
 async def test_a_board_that_does_not_boot_fails_with_its_verdict(lab: Lab) -> None:
     lab.bench.boot = None
     steps = await lab.send({"action": "cycle", "board": "evm-07", "wait_alive": "60s"})
@@ -116,13 +124,14 @@ async def test_a_stop_in_the_off_time_switches_on_and_says_so(lab: Lab) -> None:
 class FullDisk(ControlFile):
     """A control file that can be read, and takes new commands but nothing about them."""
 
-    async def write(self, statement: str, values: tuple[object, ...] = ()) -> None:
-        if not statement.startswith(("INSERT INTO commands", "PRAGMA")):
-            raise JournalAway("disk is full")
-        await super().write(statement, values)
-
-    async def jot(self, statement: str, values: tuple[object, ...] = ()) -> None:
-        raise JournalAway("disk is full")
+    def _ask(
+        self, statement: str, values: Values, synchronous: int | None
+    ) -> asyncio.Future[tuple[int, Rows]]:
+        if statement.startswith(("INSERT INTO commands", "PRAGMA", "SELECT")):
+            return super()._ask(statement, values, synchronous)
+        full: asyncio.Future[tuple[int, Rows]] = asyncio.get_running_loop().create_future()
+        full.set_exception(JournalAway("disk is full"))
+        return full
 
 
 async def test_a_disk_that_fills_up_in_mid_cycle_does_not_leave_a_board_dark(tmp_path: Path) -> None:

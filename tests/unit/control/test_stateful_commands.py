@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[tuple[Power, ...]]] = {
     "restore": {(Power.ON,), (Power.OFF,)},
     "cycle": {(Power.ON,), (Power.OFF,), (Power.OFF, Power.ON)},
     "reset": {(Power.ON,), (Power.OFF,), (Power.ON, Power.OFF)},
+    "trace": {(Power.OFF,), (Power.OFF, Power.ON)},
 }
 """What one command may do to one port in its whole life, however often it is delivered."""
 
@@ -195,7 +196,39 @@ class Commands(RuleBasedStateMachine):
         measured = {told[-1].measured[port] for port in BOARDS[board]}
         self.sure(measured == {Power.OFF}, f"{board} is told to be off, and is not")
 
+    @rule(operator=st.sampled_from(OPERATORS), all_locked=st.booleans(), copies=st.integers(1, 2))
+    def trace(self, operator: str, all_locked: bool, copies: int) -> None:
+        """Somebody wants to know what hangs on the relay, and mostly has locked everything on it."""
+        for board in BOARDS if all_locked else ():
+            lock = {"action": "lock", "board": board, "for": 600, "id": f"lock-{self.tag()}"}
+            self.wing.submit(json.dumps(lock).encode(), operator)
+        self.wing.run(0.5)
+        tag = self.tag()
+        body = {"action": "trace", "relay": "eth-1", "id": f"trace-{tag}", "on_behalf_of": tag}
+        self.sent[tag] = Sent(operator, body, self.wing.clock.now)
+        for _ in range(copies):
+            self.deliver(self.sent[tag])
+        self.wing.run(3)
+
+    @rule(
+        board=st.sampled_from([*BOARDS]),
+        operator=st.sampled_from(OPERATORS),
+        force=st.booleans(),
+        action=st.sampled_from(["cycle", "on", "accept"]),
+    )
+    def deal_with_suspicion(self, board: str, operator: str, force: bool, action: str) -> None:
+        """Somebody takes suspect wiring for right, or insists."""
+        tag = self.tag()
+        body = {"action": action, "board": board, "id": f"id-{tag}", "on_behalf_of": tag, "reason": "test"}
+        self.sent[tag] = Sent(operator, body | ({"force": True} if force else {}), self.wing.clock.now)
+        self.deliver(self.sent[tag])
+
     # what the world does
+
+    @rule(swapped=st.booleans())
+    def cables(self, swapped: bool) -> None:
+        """Somebody swaps two cables, or puts them right."""
+        self.wing.swapped = {"evm-07": "evm-09", "evm-09": "evm-07"} if swapped else {}
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 1.1, 2.5, 6.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
@@ -295,6 +328,11 @@ class Commands(RuleBasedStateMachine):
             (tag, move.port) in self.disturbed or done in ALLOWED[sent.action],
             f"CMD-1: {sent.action} {tag} moved port {move.port} {done}",
         )
+        if sent.action == "trace" and move.power is Power.OFF:
+            held = move.cause.locks.get(BOARD_OF[move.port])
+            self.sure(
+                may_act(sent, held), f"CMD-4: {sent.body} of {sent.operator} cut {move.port} under {held}"
+            )
         if not first:
             return
         late = move.cause.at - sent.limit
@@ -378,6 +416,8 @@ class Commands(RuleBasedStateMachine):
 def may_act(sent: Sent, lock: Lock | None) -> bool:
     """Tell whether a command may act on a board that has this lock."""
     named = sent.body.get("lock")
+    if sent.action == "trace":
+        return lock is not None and lock.owner == sent.operator and not lock.fenced
     if lock is None:
         return named is None or sent.action == "all-off"
     if named is not None:

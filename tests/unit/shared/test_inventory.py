@@ -44,6 +44,43 @@ def test_every_mistake_has_its_sentence(path: Path) -> None:
     assert str(caught.value).splitlines() == expected
 
 
+def test_there_are_many_mistakes_to_make() -> None:
+    """A folder of at least forty broken files, each with the exact sentence that a person reads."""
+    assert len(BAD) >= 40
+    assert not [path.stem for path in BAD if not path.read_text().startswith("#! ")]
+
+
+def test_no_sentence_shows_a_regular_expression() -> None:
+    said = [line for path in BAD for line in path.read_text().splitlines() if line.startswith("#! ")]
+    assert not [line for line in said if "pattern" in line or "(?:" in line or "]{" in line]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").write_bytes(LAB.encode())
+    (tmp_path / "odd.toml").write_bytes(b"\xef\xbb\xbf" + LAB.replace("\n", "\r\n").encode())
+    plain, odd = (Inventory.read(tmp_path / name) for name in ("plain.toml", "odd.toml"))
+    assert odd.lab == plain.lab
+    assert odd.hash == plain.hash
+    assert odd.document.line(("board", "evm-07", "power", 1)) == plain.document.line(
+        ("board", "evm-07", "power")
+    )
+
+
+def test_other_encodings_are_named(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_bytes('site = "B\u00f6blingen"'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"lab\.toml: is not UTF-8 text \(byte 9\)"):
+        Inventory.read(tmp_path / "lab.toml")
+
+
+def test_boards_behind_one_address_are_told_apart_by_their_ports() -> None:
+    text = 'site = "lab"\nboard.a = { board_ip = "10.0.6.7", probes = ["ssh:2201"] }\n'
+    Inventory.parse(text + 'board.b = { board_ip = "10.0.6.7", probes = ["ssh:2202"] }\n')
+    with pytest.raises(ConfigError, match=r"10\.0\.6\.7 with the probe ssh is also claimed by a"):
+        Inventory.parse(
+            text.replace(":2201", ":22") + 'board.b = { board_ip = "10.0.6.7", probes = ["ssh"] }\n'
+        )
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"nowhere/lab\.toml: cannot be read: No such file or directory"):
         Inventory.read(Path("nowhere/lab.toml"))
@@ -88,7 +125,10 @@ def test_a_driver_gets_its_own_keys_and_refuses_strange_ones_with_their_line(tmp
         Inventory.parse(LAB.replace("password =", "pasword ="), Path("lab.toml")).options_of(
             "eth-1", Options, [tmp_path]
         )
-    assert str(caught.value) == "lab.toml:8 relay.eth-1.pasword: is not a known key here"
+    known = 'did you mean "password"?'
+    assert str(caught.value) == f"lab.toml:8 relay.eth-1.pasword: is not a known key here; {known}"
+    with pytest.raises(ConfigError, match=r'relay.eth-1.port_cuont: .* did you mean "port_count"'):
+        Inventory.parse(LAB.replace("password =", "port_cuont =")).options_of("eth-1", Options, [tmp_path])
 
 
 def test_the_hash_follows_the_text() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from boardherd_agent.devices.device import About, Driver
 from boardherd_shared.inventory import RelayConfig
+from boardherd_shared.near import did_you_mean
 
 
 class _MakeDriver(Protocol):
@@ -38,5 +39,6 @@ def load(kind: str) -> DriverModule:
     Only the names in :func:`kinds` are ever imported, so a pushed inventory cannot name other code.
     """
     if kind not in kinds():
-        raise ValueError(f'there is no driver "{kind}"; known kinds are {", ".join(kinds())}')
+        known = f"known kinds are {', '.join(kinds())}{did_you_mean(kind, kinds())}"
+        raise ValueError(f'there is no driver "{kind}"; {known}')
     return cast("DriverModule", importlib.import_module(f"{__name__}.{kind}"))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from boardherd.rack.devices._devantech_discovery import Announcer
 from boardherd.rack.devices.contacts import Contacts
 from boardherd.rack.devices.tcp_device import Connection, TcpDevice
 
@@ -91,6 +92,7 @@ class DevantechModule(TcpDevice[bytes]):
         mac: str = "00:04:A3:00:00:01",
         password: str | None = None,
         volts: float = 12.0,
+        discovery_port: int | None = None,
         process_delay: float = 0.002,
         on_change: Callable[[int, bool, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -108,6 +110,8 @@ class DevantechModule(TcpDevice[bytes]):
             mac: hardware address it reports.
             password: ASCII password that set commands need, None for none.
             volts: supply voltage it reports.
+            discovery_port: UDP port where it answers the vendor's question who is there, 0 for a free one; None
+                for a module that does not.
             process_delay: seconds between the arrival of a command and acting on it.
             on_change: called with port, energised and monotonic time at each change of an output.
             clock: the module's clock in seconds.
@@ -121,8 +125,22 @@ class DevantechModule(TcpDevice[bytes]):
         self.inputs = 0
         self.commands: deque[bytes] = deque(maxlen=1000)
         """What arrived last, one entry for each received chunk, unanswered ones included."""
+        self.announcer = Announcer(host, module_id, mac)
+        """Answers who asks who is there, and knows what it heard."""
+        self.discovery_port = discovery_port
         self.clock = clock
         self._unlocked_until: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+
+    async def plug_in(self) -> None:
+        """Listen; to the vendor's question, too, if it answers that at all."""
+        await super().plug_in()
+        if self.discovery_port is not None:
+            self.discovery_port = await self.announcer.listen(self.host, self.discovery_port)
+
+    async def unplug(self) -> None:
+        """Stop listening and reset all connections."""
+        self.announcer.close()
+        await super().unplug()
 
     def stanza(self) -> dict[str, Any]:
         """Return the keys of lab.toml with which a relay reaches this module."""

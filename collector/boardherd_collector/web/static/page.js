@@ -55,7 +55,10 @@ function merge(old, fresh) {
     old.nodeValue = fresh.nodeValue;
     return;
   }
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) {
+    const opened = old.nodeName === "DETAILS" && name === "open"; // by the reader, of whom the server knows nothing
+    if (!fresh.hasAttribute(name) && !opened) old.removeAttribute(name);
+  }
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   mergeChildren(old, fresh);
 }

@@ -27,6 +27,8 @@ class Outcome:
     """How long the answer took; None without one."""
     stack_up: bool = False
     """The board's IP stack answered, even if the service did not."""
+    loader: str = ""
+    """Where the board waits instead of booting, in words: ``in DFU mode (TI ROM, AM62x)``; empty if it does not."""
 
 
 class Probe(Protocol):
@@ -38,12 +40,19 @@ class Probe(Protocol):
         ...
 
     async def check(self, within_s: float) -> Outcome:
-        """Look once; an answer that takes longer than ``within_s`` seconds counts as none."""
+        """Look once; an answer that takes longer than ``within_s`` seconds counts as none.
+
+        A probe says in its documentation if it grants more. Nothing that it opens outlives the call, whether
+        that ends or is cancelled.
+        """
         ...
 
 
-_OUR_SIDE = {errno.ENETUNREACH, errno.ENETDOWN, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL, errno.EMFILE}
-"""Errors of connect(2) and sendto(2) that say nothing about the board."""
+_OUR_SIDE = {
+    errno.ENETUNREACH, errno.ENETDOWN, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT,
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
+}  # fmt: skip
+"""Errors of socket(2), connect(2) and sendto(2) that say nothing about the board."""
 
 
 def outcome_of(error: OSError, duration_s: float | None = None) -> Outcome:
@@ -61,3 +70,8 @@ def outcome_of(error: OSError, duration_s: float | None = None) -> Outcome:
 def no_answer(within_s: float) -> Outcome:
     """Return the outcome of a look that nobody answered in time."""
     return Outcome("no", f"no answer within {within_s:g} s")
+
+
+def mute() -> Outcome:
+    """Return the outcome of a look at a server that takes the connection and says nothing."""
+    return Outcome("no", "connected, but it stays mute", stack_up=True)

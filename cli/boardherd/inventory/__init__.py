@@ -1,0 +1,1 @@
+"""Working with lab.toml: checking it, comparing it, putting it in force, making one from what a lab had before."""

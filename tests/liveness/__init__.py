@@ -1,0 +1,1 @@
+"""Faults in a whole lab, one after another, and what ``boardherd why`` says of each."""

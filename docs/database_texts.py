@@ -85,6 +85,11 @@ def _plain(text: str | None) -> str:
 
 
 COLUMNS: dict[str, str] = {
+    "wiring": "whether power cycles proved the power ports: unproved, proved or suspect",
+    "wiring_at": "when they did, or made it suspect",
+    "wiring_text": "what was seen, in words",
+    "slow": "what took longer than in the past of the board, in words; empty when nothing did",
+    "words": "the last lines of the console before it, oldest first, as JSON",
     # keys and times
     "number": "small number by which series refer to it; never given out twice",
     "uuid": "key by which other tables refer to it",
@@ -206,7 +211,7 @@ COLUMNS: dict[str, str] = {
     "switch_count": "switches by the agent, ever",
     "switched_at": "when the agent last switched it",
     "switched_by": "who asked for that",
-    "wiring_proved_at": "when a power cycle proved what hangs on the port; nothing writes it yet",
+    "wiring_proved_at": "when a power cycle proved what hangs on the port",
     "last_confirmed_at": "when the state was last confirmed",
     # events
     "event": "what kind of thing happened",

@@ -15,6 +15,7 @@ from asyncapi import CONTRACT, asyncapi, payload_schema  # noqa: E402
 from database_reference import database  # noqa: E402
 from devices_reference import devices  # noqa: E402
 from lab_schema import lab_schema  # noqa: E402
+from probes_reference import probes  # noqa: E402
 from reference import configuration, metrics  # noqa: E402
 
 
@@ -22,6 +23,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     """Yield each generated file, relative to ``docs/``, and what it shall contain."""
     yield Path("configuration.md"), configuration()
     yield Path("devices.md"), devices()
+    yield Path("probes.md"), probes()
     yield Path("lab.schema.json"), _json(lab_schema())
     yield Path("metrics.md"), metrics()
     yield Path("database.md"), database()

@@ -202,7 +202,7 @@ class Retained:
         verdict, text = record.verdict, state.text
         if agent not in online:
             verdict, text = Verdict.UNKNOWN, f"{agent} is offline; before that: {state.text}"
-        alive = verdict is Verdict.ALIVE
+        alive = verdict in {Verdict.ALIVE, Verdict.DEGRADED}
         feeds = (
             f"{relay}:{port}"
             for (relay, port), (_, it) in self._ports.items()

@@ -86,7 +86,7 @@ def _board_addresses(lab: Lab) -> Iterator[Claim]:
     for id_, board in lab.board.items():
         if board.board_ip and not is_loopback(board.board_ip):
             asked = [spec for spec in map(parse_probe, board.probes) if KINDS[spec.kind].needs == "board_ip"]
-            for spec in asked:
+            for spec in dict.fromkeys(asked):
                 claimed = f"{canonical(board.board_ip)} with the probe {spec.name}"
                 yield ("board", id_, "board_ip"), id_, claimed
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -142,14 +143,17 @@ class Conversation:
                 self.read += more
 
 
+def site_of(tmp_path: Path) -> str:
+    return f"console-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]}"
+
+
 @contextlib.asynccontextmanager
 async def lab(
     tmp_path: Path, broker: str, mode: str, more: str = ""
 ) -> AsyncIterator[tuple[LoggedBoard, Local, AgentProcess]]:
     """A board on a serial line and an agent that has its console in ``mode``."""
     async with LoggedBoard("evm-07", tmp_path, boot_seconds=BOOT_S) as board:
-        site = f"console-{tmp_path.name[-20:].strip('-_').lower().replace('_', '-')}"
-        text = LAB.format(site=site, port=board.console_path, mode=mode, more=more)
+        text = LAB.format(site=site_of(tmp_path), port=board.console_path, mode=mode, more=more)
         (tmp_path / "lab.toml").write_text(text)
         with AgentProcess(tmp_path, broker) as agent:
             local = Local(tmp_path / "agent.sock")
@@ -209,3 +213,43 @@ async def test_a_framework_at_a_tapped_console_gets_every_byte_and_may_write(
             await until(lambda: b"Hit any key" in framework.read[-200:])
             framework.write(b" ")
             await until(lambda: framework.read.endswith(b"=> "))
+
+
+_PROGRAM = """
+import os, serial
+with serial.serial_for_url(os.environ["BOARD_CONSOLE"], 115200, timeout=20) as port:
+    port.write(b"\r")
+    assert port.read_until(b"login: ").endswith(b"login: ")
+print(os.environ["BOARD_CONSOLE"])
+"""
+
+
+@pytest.mark.parametrize("mode", ["tap", "when-idle"])
+async def test_acquire_gives_its_program_a_console_to_write_on(
+    mosquitto: Mosquitto, tmp_path: Path, mode: str
+) -> None:
+    """The lock is that of a broker account, fenced; the program runs under a login of another name."""
+    port = free_port()
+    more = f"console_tcp = {port}" if mode == "tap" else ""
+    async with lab(tmp_path, mosquitto.url, mode, more) as (board, _, agent):
+        await the_agent_listens(agent, 1)
+        await board.boot()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "boardherd", "--broker", mosquitto.url, "--as", "ci-1"),
+            *("--api", f"http://127.0.0.1:{free_port()}", "--site", site_of(tmp_path)),
+            *("acquire", "--board", "evm-07", "--wait", "20s"),
+            *("--", sys.executable, "-c", _PROGRAM),
+            env={**os.environ, "HOME": str(tmp_path), "BOARDHERD_SOCKET": str(tmp_path / "agent.sock")},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(60):
+                out, err = await process.communicate()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    assert process.returncode == 0, err
+    assert out.decode().strip() == (
+        f"socket://127.0.0.1:{port}" if mode == "tap" else str(board.console_path)
+    )

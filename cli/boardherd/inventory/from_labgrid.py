@@ -30,7 +30,6 @@ _MODELS: Mapping[str, tuple[Mapping[str, str], int]] = {
     "poe_mib": ({"kind": "snmp", "profile": "poe"}, 0),
     "shelly_gen1": ({"kind": "shelly"}, 1),
     "shelly_gen2": ({"kind": "shelly"}, 1),
-    "digitalloggers_restapi": ({"kind": "dli"}, 1),
 }
 """What switches the models of labgrid here, and what is added to its index to get a port from 1."""
 

@@ -350,11 +350,15 @@ async def test_suspect_wiring_degrades_a_board_that_answers_and_heals_at_once() 
 
 
 async def test_a_network_that_is_down_is_to_blame_and_all_is_asked_anew_when_it_is_back() -> None:
-    bench = Bench(BoardConfig(), pace=Pace(steady=0.05, ssh=0.05, slowest=3000, booting=0.05, tick=0.05))
+    bench = Bench(BoardConfig(), pace=Pace(steady=3000, ssh=3000, slowest=3000, booting=0.05, tick=0.05))
     bench.answers(True)
     async with bench.running():
-        await bench.until_verdict(Verdict.ALIVE)
+        await bench.watch.look()
+        assert bench.watch.verdict is Verdict.ALIVE
         bench.answers(False)
+        for _ in range(2):
+            bench.clock.advance(1)
+            await bench.watch.look()
         await bench.until_verdict(Verdict.SILENT)
         bench.watch.network_changed("the boards of this PC fell silent together")
         assert (bench.watch.verdict, bench.records[-1].blame) == (Verdict.UNKNOWN, Blame.NETWORK)

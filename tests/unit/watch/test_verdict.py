@@ -24,7 +24,20 @@ from boardherd_agent.watch.evidence import (
 )
 from boardherd_agent.watch.verdict import console_answer, judge
 from boardherd_shared.records import Blame, Power, Verdict
-from unit.watch.situations import OFF, ON, OPEN, PANIC, RULES, Situation, at, evidence_of, power, sign
+from unit.watch.situations import (
+    OFF,
+    ON,
+    OPEN,
+    PANIC,
+    RULES,
+    Situation,
+    alive,
+    at,
+    evidence_of,
+    power,
+    sign,
+    yes,
+)
 
 V, B = Verdict, Blame
 BOARD = Situation("", [], 0, V.UNKNOWN, probes=("ping", "ssh", "usb-1-1.4"))
@@ -91,6 +104,21 @@ def test_nothing_changes_before_the_moment_that_is_foretold(evidence: Evidence, 
     foretold = next_change(evidence, at(now), RULES)
     moment = at(now + later) if foretold is None else min(at(now + later), foretold - 1)
     assert judge(evidence, moment, RULES) == judge(evidence, at(now), RULES)
+
+
+@pytest.mark.parametrize(
+    ("items", "now", "foretold"),
+    [
+        ([], 1, None),
+        ([*alive(5), *yes("ping", 8)], 9, at(185) + 1),  # the oldest of the newest looks is stale first
+        ([*alive(5), *yes("ping", 8)], 186, at(188) + 1),
+        (ON, 20, at(100)),  # the boot time is over
+        ([*ON, Stalled(at(60), began=at(30))], 61, at(130)),  # and later by the time in which nobody looked
+        (ON, 100, None),
+    ],
+)
+def test_when_time_alone_may_change_a_verdict(items: list[Item], now: float, foretold: int | None) -> None:
+    assert next_change(evidence_of(BOARD, items), at(now), RULES) == foretold
 
 
 @given(ITEMS, NOW)

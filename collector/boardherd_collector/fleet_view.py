@@ -79,7 +79,7 @@ def contests(inventory: Inventory, state: FleetState) -> dict[str, dict[str, str
     for agent in tuple(state.agents.values()):
         for board in agent.hello.boards if agent.hello else ():
             config = inventory.lab.board.get(board)
-            owner = (config.pc if config else None) or state.first.get(board)
+            owner = (inventory.agent_of(config) if config else None) or state.first.get(board)
             if owner is not None and owner != agent.id:
                 found.setdefault(board, {})[agent.id] = owner
     return found
@@ -173,7 +173,7 @@ def _board(context: _Context, id_: str) -> BoardView:
     marks = context.marks.get(("board", id_), _UNMARKED)
     told = context.state.boards.get(id_)
     record = told.record if told else None
-    pc = told.agent if told else config.pc
+    pc = told.agent if told else context.inventory.agent_of(config)
     age = None if record is None else max(0.0, now - record.at / SECOND)
     verdict, text = _verdict(record, pc, age, context.silent, now)
     lock = record.lock if record and record.lock and record.lock.until / SECOND > now else None
@@ -258,7 +258,7 @@ def _doubt(pc: str | None, age: float | None, silent: Mapping[str, str]) -> str 
 def _relays(context: _Context) -> Iterable[RelayView]:
     inventory, state, silent, now = context.inventory, context.state, context.silent, context.now
     wired = {
-        (wire.relay, wire.port): (id_, board.pc)
+        (wire.relay, wire.port): (id_, inventory.agent_of(board))
         for id_, board in inventory.lab.board.items()
         for wire in board.wires
     }

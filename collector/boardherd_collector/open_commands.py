@@ -78,7 +78,7 @@ def _target(command: Command | None, address: Address) -> str:
     if command.action in {Action.ALL_OFF, Action.REPORT, Action.DRAIN} and address.agent:
         return f"agent/{address.agent}"
     if command.relay:
-        return f"relay/{command.relay}/{command.port}"
+        return f"relay/{command.relay}" if command.port is None else f"relay/{command.relay}/{command.port}"
     board = command.board or address.board
     line = "reset" if command.action is Action.RESET else command.line
     if board and line and command.action in {Action.RESET, Action.LINE}:

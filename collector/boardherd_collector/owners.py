@@ -11,9 +11,13 @@ class Owners:
     def __init__(self, inventory: Inventory | None = None) -> None:
         """Take the owners from ``inventory``; without one nothing has an owner."""
         boards = inventory.lab.board if inventory else {}
-        self._boards = {id_: board.pc for id_, board in boards.items() if board.pc}
+        agents = {id_: inventory.agent_of(board) for id_, board in boards.items()} if inventory else {}
+        self._boards = {id_: agent for id_, agent in agents.items() if agent}
         self._ports = {
-            (wire.relay, wire.port): board.pc for board in boards.values() for wire in board.wires if board.pc
+            (wire.relay, wire.port): self._boards[id_]
+            for id_, board in boards.items()
+            for wire in board.wires
+            if id_ in self._boards
         }
 
     def of_board(self, board: str) -> str | None:

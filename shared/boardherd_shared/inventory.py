@@ -69,8 +69,13 @@ class Inventory:
         return cls(lab, document, text)
 
     def boards_of(self, pc: str) -> dict[str, BoardConfig]:
-        """Return the boards that ``pc`` controls, by id."""
-        return {id_: board for id_, board in self.lab.board.items() if board.pc == pc}
+        """Return the boards that the agent of ``pc`` controls, by id: its own, and those of PCs that it watches."""
+        return {id_: board for id_, board in self.lab.board.items() if self.agent_of(board) == pc}
+
+    def agent_of(self, board: BoardConfig) -> str | None:
+        """Return the PC whose agent controls ``board``: its own, or the one that watches that; None for nobody."""
+        own = self.lab.pc.get(board.pc) if board.pc else None
+        return (own.watched_by if own else None) or board.pc
 
     def relays_of(self, pc: str) -> dict[str, RelayConfig]:
         """Return the relays that power boards of ``pc`` or carry their lines, by id."""

@@ -12,8 +12,12 @@ from pydantic import BaseModel, ValidationError
 
 from boardherd_shared.fault_words import words_for
 from boardherd_shared.toml_lines import Key, key_lines
+from boardherd_shared.values import one_line
 
 __all__ = ["ConfigError", "Document", "Key", "load", "read_text"]
+
+_LONGEST = 2000
+"""More of a sentence is not told."""
 
 _PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
@@ -89,11 +93,12 @@ class Document:
         return None
 
     def fault(self, key: Key, message: str) -> str:
-        """Return ``message`` with file, line and key before it."""
+        """Return ``message`` with file, line and key before it, on one line whatever the values in it hold."""
         line = self.line(key)
         place = f"{self.path}:{line}" if line else str(self.path)
         name = ".".join(str(part) for part in self.written(key))
-        return f"{place} {name}: {message}" if name else f"{place}: {message}"
+        said = one_line(f"{name}: {message}" if name else message, _LONGEST)
+        return f"{place} {said}" if name else f"{place}: {said}"
 
     def parse(self, model: type[M]) -> M:
         """Return the document as ``model``; ConfigError with a line for each fault."""

@@ -100,6 +100,19 @@ def _unread(feed: Feed) -> bool:
     return bool(feed.port and feed.port.state and feed.port.state.observed is Power.UNKNOWN)
 
 
+def _welded(case: Case) -> str:
+    """Say where to look when a contact does not open: switching it again is of no use."""
+    if case.blame is not Blame.RELAY or case.board.verdict is not Verdict.DEGRADED:
+        return ""
+    feed = next((feed for feed in case.feeds if feed.port and feed.port.state), None)
+    if feed is None or feed.port is None or feed.port.state is None:
+        return ""
+    if feed.port.state.observed is not Power.OFF:
+        return ""
+    relay = feed.name.rpartition(":")[0]
+    return f"measure the contact of {feed.name}; if it stays closed, use another port of {relay} and say so in lab.toml"
+
+
 def _network(case: Case) -> str:
     if case.blame is not Blame.NETWORK:
         return ""
@@ -208,6 +221,7 @@ _RULES: tuple[Callable[[Case], str], ...] = (
     _taken_out,
     _network,
     _relay_dead,
+    _welded,
     _cannot_look,
     _resting,
     _held,

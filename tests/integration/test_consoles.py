@@ -177,6 +177,39 @@ async def test_a_second_opener_is_noticed_at_once_and_the_port_is_his(board: Boa
         await until(lambda: ears.stages == [Stage.LOGIN])
 
 
+async def test_a_second_opener_is_named_where_that_can_be_known(board: Board, tmp_path: Path) -> None:
+    ears = Ears(board.path, tmp_path)
+    async with ears.listening():
+        await until(lambda: ears.state == "")
+        reader = await asyncio.create_subprocess_exec("cat", board.path, stdout=asyncio.subprocess.DEVNULL)
+        try:
+            left = f"busy: left to process {reader.pid}, which has opened it"
+            await until(lambda: ears.state == left)
+        finally:
+            reader.kill()
+            await reader.wait()
+
+
+async def test_who_opened_the_port_under_his_lock_keeps_it_when_the_lock_ends(
+    board: Board, tmp_path: Path
+) -> None:
+    """Not even where processes of others cannot be looked into: this process does not find itself in /proc."""
+    ears, holder = Ears(board.path, tmp_path), "left to ops1, who has locked the board"
+    ears.console.held = lambda: holder
+    async with ears.listening():
+        await until(lambda: ears.state == holder)
+        await asyncio.sleep(0.05)
+        handle = os.open(board.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            holder = ""
+            ears.console.look_again()
+            await until(lambda: ears.state == f"busy: another program has {board.path} open")
+            assert board.lockable
+        finally:
+            os.close(handle)
+        await until(lambda: ears.state == "")
+
+
 async def test_a_port_that_somebody_had_before_us_is_not_shared_with_him(
     board: Board, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from liveness.lab import INTERVAL_S, TIMEOUT_S, Answer, LivenessLab
+from liveness.lab import CONSOLE_ONLY, INTERVAL_S, TIMEOUT_S, Answer, LivenessLab
 from liveness.situations import Situation
 
 PATIENCE_S = 45.0
@@ -53,7 +53,8 @@ def fits(situation: Situation, answer: Answer) -> bool:
 
 
 async def settle(lab: LivenessLab, boards: int) -> None:
-    """Wait until every board of a lab is alive."""
+    """Wait until every board of a lab is alive; what is watched by its console alone must boot for that."""
+    await lab.boardherd("power", "cycle", CONSOLE_ONLY, "--wait-alive", "30s")
     for number in range(1, boards + 1):
         answer, alive = await _ask(lab, f"evm-{number:02}", lambda said: said.verdict == "alive")
         assert alive, answer.text

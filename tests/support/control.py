@@ -162,6 +162,8 @@ class FakeBench:
         self.boot: BootTimes | None = BootTimes(console_s=0.4, ssh_s=4.1)
         self.is_alive = False
         self.user = ""
+        self.console: list[str] = []
+        """What became of a console: closed, and free to be opened again."""
         self.witness = FakeWitness()
         self.targets: Mapping[str, Target] = targets_of(boards, lambda _: relay, "agent/pc-01")
 
@@ -180,8 +182,13 @@ class FakeBench:
     async def probe(self, board: str) -> str:
         return f"{board}: {self.describe(board)}"
 
-    def vacated(self, board: str) -> contextlib.nullcontext[None]:
-        return contextlib.nullcontext()
+    @contextlib.asynccontextmanager
+    async def vacated(self, board: str) -> AsyncIterator[None]:
+        self.console.append(f"{board} closed")
+        try:
+            yield
+        finally:
+            self.console.append(f"{board} free")
 
     def report(self) -> str:
         return "told the state of 3 boards and 5 ports"

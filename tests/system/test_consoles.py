@@ -215,7 +215,7 @@ async def test_a_framework_at_a_tapped_console_gets_every_byte_and_may_write(
             await until(lambda: framework.read.endswith(b"=> "))
 
 
-_PROGRAM = """
+_PROGRAM = r"""
 import os, serial
 with serial.serial_for_url(os.environ["BOARD_CONSOLE"], 115200, timeout=20) as port:
     port.write(b"\r")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -152,6 +152,7 @@ def test_a_kind_is_a_driver_and_no_other_module(kind: str) -> None:
     assert set(sys.modules) == before
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_whatever_a_secret_is_called_it_is_a_file_beside_the_others(name: str) -> None:
     """SEC-4: a reference leads to no other directory; anything else is no reference at all."""
@@ -163,6 +164,7 @@ def test_whatever_a_secret_is_called_it_is_a_file_beside_the_others(name: str) -
         assert resolve(f"secret:{name}", [Path("/nonexistent")]) == f"secret:{name}"
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.one_of(st.booleans(), st.integers(), st.sampled_from(HOSTILE), st.text(max_size=20)),

@@ -190,3 +190,17 @@ def test_a_state_told_for_the_first_time_after_the_clock_was_set() -> None:
     reporter.port(port(Power.ON, at=SINCE, up=clock.up(), since=5000))
     assert isinstance(told[0], RelayRecord)
     assert SINCE - 30_000_000 <= told[0].since <= SINCE
+
+
+def test_the_last_words_of_a_board_go_with_the_event_of_its_falling() -> None:
+    records: list[Record] = []
+    reporter = Reporter("pc-01", Topics("lab"), FakeClock(), put=records.append, retain=lambda *_: None)
+    reporter.words_of = lambda board: (f"{board} login: root", "Kernel panic - not syncing: VFS")
+    for verdict in (Verdict.ALIVE, Verdict.SILENT, Verdict.ALIVE, Verdict.DEGRADED, Verdict.POWERED_OFF):
+        reporter.board(board(verdict))
+    said = ("evm-07 login: root", "Kernel panic - not syncing: VFS")
+    assert [it.words for it in records if isinstance(it, EventRecord)] == [said, None, said, None]
+    reporter.words_of = lambda _: ()
+    reporter.board(board(Verdict.SILENT))
+    assert isinstance(records[-1], EventRecord)
+    assert records[-1].words is None, "nothing was said, or nobody listened"

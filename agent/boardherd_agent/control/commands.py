@@ -101,8 +101,8 @@ class Commander:
         self._recovered = False
         self._taken_up: set[str] = set()
         """What needs no recovery while the journal has not told all that the last run left."""
-        self._told: dict[str, int] = {}
-        """Commands whose end has been told, and when by CLOCK_BOOTTIME; the journal learns of it a little later."""
+        self._told: dict[str, tuple[CommandStep, int]] = {}
+        """The ends that have been told, and when by CLOCK_BOOTTIME; the journal learns of it a little later."""
         self._stalled_until = 0
         self._beat = math.inf
         """When the stall watch last looked, by the loop; after a freeze, commands may get their turn before it does."""
@@ -168,7 +168,7 @@ class Commander:
 
     async def _close(self, older: float) -> None:
         now = self._clock.up()
-        ids = [id_ for id_, told in self._told.items() if seconds(now - told) >= older][:_CLOSE_AT_ONCE]
+        ids = [id_ for id_, (_, told) in self._told.items() if seconds(now - told) >= older][:_CLOSE_AT_ONCE]
         if not ids:
             return
         try:
@@ -265,7 +265,8 @@ class Commander:
         if known is None:
             return False
         if known.fingerprint == fingerprint(command) and known.operator == request.operator:
-            self._answer(known.last_step, request.listener)
+            id_ = known.last_step.id  # its end may have been told while the journal was asked
+            self._answer(self._told[id_][0] if id_ in self._told else known.last_step, request.listener)
         else:
             why = f"the id {command.id} was used before for another command ({known.last_step.text})"
             self._refuse(request, command, Refused(Refusal.DUPLICATE_CONFLICT, why))
@@ -334,7 +335,7 @@ class Commander:
             listener(step)
         if step.final:
             self._listeners.pop(step.id, None)
-            self._told[step.id] = self._clock.up()
+            self._told[step.id] = step, self._clock.up()
 
     async def _recover(self, entry: Entry, tasks: asyncio.TaskGroup) -> None:
         """Report, and where possible finish, a command that the last run did not."""

@@ -72,8 +72,8 @@ class Life:
     async def step(self, state: State, text: str, **more: object) -> None:
         """Take a step: into the journal, and to everybody who listens.
 
-        A phase is in the journal before it begins. An end is told at once: whoever asks again finds it, and a crash
-        before it was written is one that came a moment earlier.
+        A phase is in the journal before it begins. An end is told while it is written: a crash in between is to
+        the journal one that came a moment earlier.
         """
         step = self.make(state, text, **more)
         if step.final:

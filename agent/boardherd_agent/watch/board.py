@@ -255,8 +255,8 @@ class BoardWatch:
         self._note(look)
         self._boots.looked(look)
         self._conclude()
-        if look.answer == "no" and before and before[-1].answer == "yes":
-            # What one probe misses the others shall confirm or refute now, not at the end of their pace.
+        if before and {before[-1].answer, look.answer} == {"yes", "no"}:
+            # What one probe misses, or sees again, the others shall confirm or refute now.
             for prober in self._probers:
                 if prober.name != look.probe:
                     prober.hurry()

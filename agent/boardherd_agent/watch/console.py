@@ -164,11 +164,13 @@ class Console:
     async def _until_ours(self) -> None:
         while left_to := self.left_to:
             self._report(left_to)
+            if "://" not in self._port:  # who opens it now may still have it when the board is free again
+                self._openers.watch(self.device)
             await self._pause(_LOOK_S)
 
     async def _until_left_alone(self, taken: str) -> None:
         """Wait until whoever has opened the port has closed it and no other has come."""
-        self._report(taken)
+        self._report(await asyncio.to_thread(_with_name, taken, self.device))
         while await self._others_have_it():
             self._openers.moved.clear()
             with contextlib.suppress(TimeoutError):
@@ -257,3 +259,9 @@ class Console:
         """Wake everybody who waits in :meth:`changed`."""
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _with_name(taken: str, device: str) -> str:
+    """Return who has taken a port with his process in it, if we may know that."""
+    found = holders(device)
+    return taken.replace("another program", f"process {found[0]}", 1) if found else taken

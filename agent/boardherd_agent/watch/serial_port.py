@@ -146,6 +146,8 @@ class Listener(asyncio.Protocol):
         self._port = getattr(transport, "serial", None)
         if self._port is None:
             transport.set_write_buffer_limits(high=0)
+        else:
+            _let_plain_readers_wait(self._port)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what arrived."""
@@ -224,6 +226,18 @@ class Listener(asyncio.Protocol):
                 raise PortTaken("busy: left to another program, which has opened it")
             if why := leave():
                 raise SerialUnavailable(why)
+
+
+def _let_plain_readers_wait(port: _Port) -> None:
+    """Undo pyserial's VMIN 0, which outlasts us: ``cat`` would take a silent port for the end of a file."""
+    if sys.platform == "win32":
+        return
+    import termios
+
+    with contextlib.suppress(termios.error, OSError):
+        attributes = termios.tcgetattr(port.fileno())
+        attributes[6][termios.VMIN] = 1
+        termios.tcsetattr(port.fileno(), termios.TCSANOW, attributes)
 
 
 async def _open(port: str, opening: Coroutine[Any, Any, asyncio.Transport]) -> asyncio.Transport:

@@ -25,8 +25,8 @@ class Sighting:
     board: str
     answered: int
     """When the last look began that it answered."""
-    missed: int | None
-    """When the first look began that was missed since, as far as it is remembered; None when none was."""
+    missed: tuple[int, ...]
+    """When the looks began that were missed since, as far as they are remembered."""
     confirmed: bool
     """Every probe has missed it often enough since."""
     anew: bool
@@ -63,7 +63,7 @@ def sighting(board: str, evidence: Evidence, misses: int, every: int) -> Sightin
     return Sighting(
         board,
         answered,
-        missed=min((up for ups in since for up in ups), default=None),
+        missed=tuple(sorted(up for ups in since for up in ups)),
         confirmed=all(len(ups) >= misses for ups in since),
         anew=evidence.life is not None and evidence.life > answered,
         every=every,
@@ -86,11 +86,9 @@ def common_silence(sightings: Collection[Sighting], before: Common | None = None
         )
     newest = max((it.answered for it in sightings), default=0)
     lately = [it for it in sightings if not it.anew and it.answered >= newest - it.every]
-    together = [(it, it.missed) for it in lately if it.missed is not None]
-    if len(together) < _AT_LEAST or not any(it.confirmed for it, _ in together):
-        return None
-    since = min(missed for _, missed in together)
+    since = min((up for it in lately for up in it.missed if up > newest), default=0)
+    together = [it for it in lately if it.missed and it.missed[-1] > newest]
     unheard = len(lately) - len(together)
-    if newest >= since or unheard > len(together):
+    if len(together) < max(_AT_LEAST, unheard) or not any(it.confirmed for it in together):
         return None
-    return Common(since, frozenset(it.board for it, _ in together))
+    return Common(since, frozenset(it.board for it in together))

@@ -122,11 +122,15 @@ async def _facts(lab: Lab, client: Client, held: Held) -> Mapping[str, str]:
     board = held.board.id
     known = {"BOARD": board, "BOARD_LOCK": held.lock}
     detail: Mapping[str, str | None] = {}
+    away = ""
     try:
         detail = (await client.ask(f"boards/{board}"))["detail"] or {}
     except Failure as failure:
-        note(f"BOARD_IP is not known: {failure.message}")
+        away = failure.message
     told = {"BOARD_IP": detail.get("board_ip"), "BOARD_CONSOLE": await _console_of(lab, held, detail)}
+    if away:
+        unknown = [name for name, value in told.items() if not value]
+        note(f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not known: {away}")
     return known | {name: value for name, value in told.items() if value}
 
 

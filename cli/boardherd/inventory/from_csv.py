@@ -120,5 +120,5 @@ def _relay(draft: Draft, row: Mapping[str, str]) -> str:
         model_type=(row.get("relay_model") or "").upper().replace(" ", "_"),
         address=row.get("relay_address"),
         mac=row.get("relay_mac"),
-        port_count=int(ports) if ports.isdigit() else None,
+        port_count=int(ports) if ports.isascii() and ports.isdigit() else None,
     ).id

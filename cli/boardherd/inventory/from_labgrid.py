@@ -33,6 +33,9 @@ _MODELS: Mapping[str, tuple[Mapping[str, str], int]] = {
 }
 """What switches the models of labgrid here, and what is added to its index to get a port from 1."""
 
+ANY = "*"
+"""Of an exporter's own configuration, which does not say which exporter it is."""
+
 _CONSOLES = {"RawSerialPort", "USBSerialPort", "NetworkSerialPort"}
 _POWER = {"NetworkPowerPort", "PDUDaemonPort"}
 
@@ -92,7 +95,8 @@ def _place(draft: Draft, name: str, place: Mapping[str, Any], offered: list[Reso
             board.notes.append(f"match {_pattern(match)}: no such resource is known")
             _claim(draft, board, str(_part(match, "exporter")))
         for resource in found:
-            _claim(draft, board, resource.exporter)
+            anybody = resource.exporter == ANY
+            _claim(draft, board, str(_part(match, "exporter")) if anybody else resource.exporter)
             _take(draft, board, resource)
 
 
@@ -135,7 +139,7 @@ def _power(draft: Draft, resource: Resource) -> str | None:
     """Return the relay port of a power switch, with its relay added to the draft."""
     params = resource.params
     host, index = str(params.get("host", "")), str(params.get("index", ""))
-    if not index.isdigit():
+    if not (index.isascii() and index.isdigit()):
         return None
     if resource.cls == "PDUDaemonPort":
         pdu = str(params.get("pdu", ""))
@@ -173,7 +177,8 @@ def _console(resource: Resource) -> str | None:
 
 def _matches(match: Any, resource: Resource) -> bool:
     parts = ("exporter", "group", "cls", "name")
-    return all(fnmatchcase(str(getattr(resource, part)), str(_part(match, part) or "*")) for part in parts)
+    pairs = ((str(getattr(resource, part)), str(_part(match, part) or ANY)) for part in parts)
+    return all(offered == ANY or fnmatchcase(offered, wanted) for offered, wanted in pairs)
 
 
 def _part(match: Any, part: str) -> Any:
@@ -190,7 +195,7 @@ def _pattern(match: Any) -> str:
     )
 
 
-def _resources(said: Any, exporter: str = "") -> Iterator[Resource]:
+def _resources(said: Any) -> Iterator[Resource]:
     """Yield what a coordinator's resources.yaml names, or an exporter's configuration, which names no exporter."""
     if not isinstance(said, Mapping):
         return
@@ -198,8 +203,8 @@ def _resources(said: Any, exporter: str = "") -> Iterator[Resource]:
         if not isinstance(groups, Mapping):
             continue
         if any(_is_resource(inner) for inner in groups.values()):
-            yield from _group(exporter or "*", str(name), groups)
-        elif not exporter:
+            yield from _group(ANY, str(name), groups)
+        else:
             for group, members in groups.items():
                 if isinstance(members, Mapping):
                     yield from _group(str(name), str(group), members)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardherd.inventory.draft import Draft, Result, render
@@ -80,11 +80,12 @@ def test_separators_are_found(delimiter: str) -> None:
 
 def test_a_sheet_without_boards_is_refused_with_the_columns_that_are_known() -> None:
     with pytest.raises(
-        ConfigError, match='x.csv: there is no column "board"; known columns are board, uuid, pc'
+        ConfigError, match=r'x\.csv: there is no column "board"; known columns are board, uuid, pc'
     ):
         from_csv("colour\nred\n", "x.csv")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.fixed_dictionaries({key: st.text(max_size=12) for key in COLUMNS}), max_size=4))
 def test_whatever_the_cells_hold_the_result_is_good(rows: list[dict[str, str]]) -> None:
     import csv
@@ -108,12 +109,12 @@ CREATE TABLE farm_relay (id char(32) PRIMARY KEY, relay_name varchar(100), model
 CREATE TABLE farm_board (id char(32) PRIMARY KEY, name varchar(100), hardware_serial_number varchar(100),
     project varchar(50), platform varchar(50), device_type varchar(50), pg_version varchar(100),
     execution_engine varchar(100), sdk_version varchar(100), test_farm varchar(50), status varchar(20), is_alive bool,
-    is_locked bool, board_ip char(39), relay_id char(32), relay_number integer, test_pc_id char(32), location varchar(200),
-    description text, notes text, created_at datetime, updated_at datetime);
+    is_locked bool, board_ip char(39), relay_id char(32), relay_number integer, test_pc_id char(32),
+    location varchar(200), description text, notes text, created_at datetime, updated_at datetime);
 CREATE TABLE farm_board_capabilities (id integer PRIMARY KEY, board_id char(32), capability_id char(32));
 CREATE TABLE auth_user (id integer PRIMARY KEY, username text);
 INSERT INTO farm_capability VALUES ('c1', 'CAMERA', 'Camera Testing', true), ('c2', 'CMD', '', false);
-INSERT INTO farm_testpc VALUES ('{PC}', 'pc-01', '10.0.4.1', 'pc-01.lab', 'ONLINE', 'ubuntu_22_04', 'bench 3', '', NULL);
+INSERT INTO farm_testpc VALUES ('{PC}', 'pc-01', '10.0.4.1', 'pc-01.lab', 'ONLINE', 'ubuntu_22_04', 'b 3', '', NULL);
 INSERT INTO farm_relay VALUES
     ('{RELAY}', 'Relay 1', 'ETH_008_B', 'ACTIVE', '', '10.0.5.21', '00:04:A3:12:34:56', 8),
     ('{TWIN}', 'Relay 2', 'CUSTOM', 'INACTIVE', NULL, '10.0.5.21', NULL, 8);
@@ -221,7 +222,7 @@ RESOURCES = """
 pc-01:
   evm-07:
     NetworkPowerPort:
-      {acquired: evm-07, avail: true, cls: NetworkPowerPort, params: {host: 10.0.5.21, index: 3, model: eth008, extra: {}}}
+      {acquired: evm-07, avail: true, cls: NetworkPowerPort, params: {host: 10.0.5.21, index: 3, model: eth008}}
     NetworkSerialPort: {avail: true, cls: NetworkSerialPort, params: {host: pc-01, port: 4001, speed: 9600, extra: {}}}
     USBVideo: {avail: true, cls: USBVideo, params: {busnum: 1}}
 pc-02.lab.example:

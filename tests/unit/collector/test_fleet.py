@@ -225,6 +225,24 @@ def test_strangers_are_shown_as_such_and_bounded(fleet: Fleet) -> None:
     assert len(view.boards) - 2 + len(view.relays) - 1 == MAX_UNKNOWN_THINGS
 
 
+def test_a_new_pc_comes_with_the_line_to_add_for_it(fleet: Fleet) -> None:
+    fleet.hello("bench-7", hello("bench-7", inventory="other"), NOW / SECOND, live=True)
+    fleet.hello("pc-01", hello("pc-01", inventory="other"), NOW / SECOND, live=True)
+    pcs = {pc.id: pc for pc in fleet.view(NOW / SECOND).pcs}
+    assert pcs["bench-7"].known is False
+    assert pcs["bench-7"].stanza == 'pc.bench-7 = { ip = "10.9.9.9" }  # bench-7, ubuntu_24_04'
+    assert (pcs["pc-01"].stanza, pcs["pc-01"].inventory) == (None, "other")
+
+
+def test_the_boards_of_a_pc_without_an_agent_are_told_by_the_one_that_watches_it() -> None:
+    fleet = Fleet(lab(LAB.replace("pc.pc-02 = {}", 'pc.pc-02 = { watched_by = "pc-01" }')))
+    fleet.hello("pc-01", hello("pc-01", boards=("evm-07", "evm-08")), NOW / SECOND, live=True)
+    fleet.telemetry("pc-01", "boot-1", (host(NOW), board(NOW, name="evm-08")), NOW / SECOND)
+    fleet.telemetry("pc-02", "boot-1", (board(NOW, Verdict.SILENT, "evm-08"),), NOW / SECOND)
+    it = next(view for view in fleet.view(NOW / SECOND).boards if view.id == "evm-08")
+    assert (it.pc, it.verdict, it.contested_by) == ("pc-01", Verdict.ALIVE, ())
+
+
 def test_after_a_restart_the_database_tells_where_we_were() -> None:
     fleet = Fleet(lab())
     known = PcNow("pc-01", True, NOW, hello(), host(), BOOTED)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from boardherd_agent.control.control_file import ControlFile, Rows, Values
 from boardherd_shared.command import CommandStep, Refusal, State
 from boardherd_shared.records import Power
 from support.clock import FakeClock
@@ -161,6 +162,42 @@ async def test_a_redelivery_in_the_moment_of_the_end_is_answered_with_the_end(la
     assert heard[1] == heard[0]
     assert heard[0].state is State.SUCCEEDED
     assert lab.relay.transitions == [(3, Power.OFF)]
+
+
+async def test_a_redelivery_that_is_looked_up_while_the_command_ends_hears_the_end(tmp_path: Path) -> None:
+    """CMD-1: what the journal found may be older than what has been told since."""
+    asked, let_go = asyncio.Event(), asyncio.Event()
+    let_go.set()
+
+    class SlowFile(ControlFile):
+        def _ask(
+            self, statement: str, values: Values, synchronous: int | None
+        ) -> asyncio.Future[tuple[int, Rows]]:
+            answer = super()._ask(statement, values, synchronous)
+
+            async def held() -> tuple[int, Rows]:
+                await answer
+                asked.set()
+                await let_go.wait()
+                return await answer
+
+            return asyncio.create_task(held(), name="answer") if "WHERE id = ?" in statement else answer
+
+    command = {"action": "off", "board": "evm-07", "id": "abc"}
+    heard: list[CommandStep] = []
+    async with open_lab(tmp_path, file=SlowFile) as lab:
+        lab.relay.gate = asyncio.Event()
+        lab.submit(command)
+        await lab.until(lambda: len(lab.steps) == 2)
+        asked.clear()
+        let_go.clear()
+        lab.submit(command, listener=heard.append)
+        await asked.wait()
+        lab.relay.gate.set()
+        await lab.until(lambda: lab.steps[-1].final)
+        let_go.set()
+        await lab.until(lambda: bool(heard))
+        assert [step.state for step in heard] == [State.SUCCEEDED]
 
 
 async def test_what_is_known_is_answered_whatever_may_be_said_against_it_now(lab: Lab) -> None:

@@ -319,6 +319,27 @@ async def test_the_port_that_a_crash_left_off_is_brought_back(tmp_path: Path, ph
         assert sum(lab.slept) >= 1.0
 
 
+async def test_a_crash_at_a_later_port_does_not_take_the_off_time_of_an_earlier_one_for_its(
+    tmp_path: Path,
+) -> None:
+    """CMD-3: the journal's moment of off is of the port before; that one may have gone off just now."""
+    clock = FakeClock()
+    relay = relay_with(clock, p4=Power.OFF)
+    await crash_in(tmp_path, clock, "dwell", "eth-1:3")
+    clock.advance(8)
+    async with ControlFile(tmp_path / "control.db") as file:
+        (entry,) = await Journal(file, clock).unfinished()
+        step = entry.last_step.model_copy(update={"phase": "off", "facts": {"port": "eth-1:4"}})
+        await Journal(file, clock).note(step)
+        moved = ("on", "eth-1:4", clock.boot, clock.up() - 60_000_000, clock.wall() - 60_000_000)
+        await file.write("INSERT INTO moves VALUES (?, ?, ?, ?, ?)", moved)
+    async with open_lab(tmp_path, relay) as lab:
+        began = clock.up() / 1e6
+        await lab.until(lambda: bool(lab.steps))
+        assert relay.transitions == [(4, Power.ON)]
+        assert relay.times[0] - began >= 2.0
+
+
 @pytest.mark.parametrize("phase", ["", "off", "on"])
 async def test_a_crash_that_left_nothing_off_is_reported_and_nothing_is_switched(
     tmp_path: Path, phase: str

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -104,6 +104,7 @@ def quoted(name: str) -> str:
     return f'"{escaped}"'
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, st.dictionaries(NAMES, VALUES, max_size=3), max_size=4))
 def test_places_are_those_of_what_the_parser_finds(tables: dict[str, dict[str, str]]) -> None:
     lines: list[str] = []

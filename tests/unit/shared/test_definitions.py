@@ -6,7 +6,7 @@ import json
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardherd_shared.definitions import Definitions, definitions_of
@@ -91,6 +91,7 @@ def test_an_id_that_cannot_stand_in_the_file_gets_none() -> None:
     assert pc_stanza("Bench 7", FACTS) is None
 
 
+@settings(deadline=None)
 @given(
     st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True), st.text(max_size=30), st.text(max_size=30)
 )

@@ -106,6 +106,13 @@ def test_an_agent_sees_its_own_part() -> None:
     assert list(inventory.relays_of("pc-02")) == ["eth-1"]
 
 
+def test_the_boards_of_a_pc_without_an_agent_are_those_of_the_one_that_watches_it() -> None:
+    inventory = Inventory.parse(LAB.replace("pc.pc-02 = {}", 'pc.pc-02 = { watched_by = "pc-01" }'))
+    assert list(inventory.boards_of("pc-01")) == ["evm-07", "evm-08"]
+    assert inventory.boards_of("pc-02") == {}
+    assert inventory.agent_of(inventory.lab.board["evm-08"]) == "pc-01"
+
+
 def test_a_board_is_found_by_id_and_by_name() -> None:
     inventory = Inventory.parse(LAB)
     assert inventory.find_board("evm-07") == inventory.find_board("J721E_EVM #7") == "evm-07"

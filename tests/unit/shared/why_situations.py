@@ -323,6 +323,11 @@ SITUATIONS: dict[str, Lab] = {
         reason="ping and ssh answer",
         wiring=Wiring(state="suspect", at=us(14 * MIN), text="evm-08 fell silent when evm-07 was switched off"),
     ),
+    "welded: the relay is off, the wiring was proved, and the board answers": Lab(
+        Verdict.DEGRADED, Blame.RELAY,
+        "its relay is off, yet ping and ssh answer; its wiring was proved, so the contact must be welded", 2 * MIN,
+        port=_OFF,
+    ),
     "wiring never proved": Lab(wiring=Wiring()),
     "wiring proved as its port says": Lab(wiring=None, port={"proved_at": us(3 * HOUR)}),
     "network cable of the board": Lab(

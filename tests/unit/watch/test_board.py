@@ -32,8 +32,10 @@ class SwitchedProbe:
     def __init__(self, name: str) -> None:
         self.name = name
         self.answer = False
+        self.looks = 0
 
     async def check(self, within_s: float) -> Outcome:
+        self.looks += 1
         return Outcome("yes", "up", 0.0) if self.answer else Outcome("no", "no answer")
 
 
@@ -47,13 +49,15 @@ class Bench:
         *,
         history: BootHistory | None = None,
         pulse: Pulse | None = None,
+        clock: FakeClock | None = None,
+        board: str = "evm-07",
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.ping, self.ssh = SwitchedProbe("ping"), SwitchedProbe("ssh")
         self.records: list[BoardRecord] = []
         self.boots: list[tuple[str, BootTimes, str]] = []
         self.watch = BoardWatch(
-            "evm-07",
+            board,
             config,
             self.clock,
             on_verdict=self.records.append,
@@ -214,6 +218,21 @@ async def test_a_miss_of_one_probe_makes_the_others_look_now() -> None:
         await bench.until_verdict(Verdict.SILENT)  # ssh alone would have looked again after 3000 s
 
 
+async def test_an_answer_after_silence_makes_the_others_look_now() -> None:
+    bench = Bench(BoardConfig(), pace=Pace(steady=0.05, ssh=3000, slowest=3000, booting=0.05, tick=0.05))
+    bench.answers(True)
+    async with bench.running():
+        await bench.until_verdict(Verdict.ALIVE)
+        bench.answers(False)
+        await bench.until_verdict(Verdict.SILENT)
+        looks = -1
+        while looks != (looks := bench.ssh.looks):  # noqa: ASYNC110 - the next look of ssh is far away
+            await asyncio.sleep(0.15)
+        bench.answers(True)
+        await bench.watch._probers[0].look()
+        await bench.until_verdict(Verdict.ALIVE)
+
+
 async def test_nothing_is_told_twice() -> None:
     bench = Bench(BoardConfig())
     bench.answers(True)
@@ -360,13 +379,16 @@ async def test_a_network_that_is_down_is_to_blame_and_all_is_asked_anew_when_it_
             bench.clock.advance(1)
             await bench.watch.look()
         await bench.until_verdict(Verdict.SILENT)
+        looks = -1
+        while looks != (looks := bench.ping.looks + bench.ssh.looks):  # noqa: ASYNC110 - the next look is far away
+            await asyncio.sleep(0.15)
         bench.watch.network_changed("the boards of this PC fell silent together")
         assert (bench.watch.verdict, bench.records[-1].blame) == (Verdict.UNKNOWN, Blame.NETWORK)
         bench.answers(True)
         bench.clock.advance(0.1)
         bench.watch.network_changed("")
         assert bench.watch.verdict is Verdict.UNKNOWN, "it has not been asked since"
-        await bench.until_verdict(Verdict.ALIVE)  # though the next look was far away
+        await bench.until_verdict(Verdict.ALIVE)
 
 
 async def test_what_the_relay_has_to_say_is_told_though_the_power_stays_the_same() -> None:

@@ -101,3 +101,26 @@ def test_chunking_never_changes_the_outcome(data: bytes, cuts: list[int]) -> Non
     assert found == expected
     assert cut.last_line == whole.last_line
     assert all(char.isprintable() for char in cut.last_line)
+
+
+def test_a_k3_board_begins_with_two_spls_and_firmware_between_them_is_no_sign() -> None:
+    """TI's K3: the SPL of the R5 starts TF-A and OP-TEE, then comes the SPL of the application cores."""
+    assert stages(
+        b"\r\nU-Boot SPL 2023.04-ti-g1234567890ab (Jun 01 2024 - 09:00:00 +0000)\r\n"
+        b"SYSFW ABI: 3.1 (firmware rev 0x0009)\r\nSPL initial stack usage: 13424 bytes\r\n"
+        b"Starting ATF on ARM64 core...\r\n\r\nNOTICE:  BL31: v2.9(release)\r\nI/TC: OP-TEE version: 4.1.0\r\n\r\n"
+        b"U-Boot SPL 2023.04-ti-g1234567890ab (Jun 01 2024 - 09:00:00 +0000)\r\n\r\n\r\n"
+        b"U-Boot 2023.04-ti-g1234567890ab (Jun 01 2024 - 09:00:00 +0000)\r\n\r\nSoC:   AM62X SR1.0 HS-FS\r\n"
+        b"Hit any key to stop autoboot:  2 \b\b\b 1 \b\b\b 0 \r\n=> md.l 0x43000000\r\n"
+    ) == [Stage.SPL, Stage.SPL, Stage.UBOOT, Stage.UBOOT_PROMPT]
+
+
+def test_a_flood_costs_little() -> None:
+    """What a flood of lines without a sign leaves behind is its last line and nothing else."""
+    reader = BootReader()
+    for _ in range(200):
+        assert (
+            reader.feed(b"[   12.345678] am65-cpsw-nuss: some message of a kernel, value 12\r\n" * 100) == []
+        )
+    assert reader.last_line.endswith("value 12")
+    assert len(reader._line) + len(reader._last) < 2 * MAX_LINE

@@ -9,8 +9,11 @@ from boardherd_agent.watch.outlook import Outlook
 from boardherd_agent.watch.own_network import OwnNetwork
 from boardherd_agent.watch.pulse import Pulse
 from boardherd_agent.watch.surroundings import TOGETHER, Sighting
+from boardherd_shared.inventory import BoardConfig
+from boardherd_shared.records import Blame, Verdict
 from support.clock import FakeClock
 from unit.watch.situations import at
+from unit.watch.test_board import QUICK, Bench
 from unit.watch.test_own_network import TABLE, little_endian
 from unit.watch.test_surroundings import fell, well
 
@@ -104,3 +107,35 @@ async def test_it_looks_again_and_again_and_keeps_the_pulse(tmp_path: Path) -> N
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_boards_that_fall_silent_together_are_unknown_and_one_that_stays_silent_is_dead(
+    tmp_path: Path,
+) -> None:
+    clock, pulse = FakeClock(), Pulse()
+    benches = {board: Bench(BoardConfig(), QUICK, clock=clock, pulse=pulse, board=board) for board in "ab"}
+    outlook = Outlook(
+        {board: bench.watch for board, bench in benches.items()},
+        dict.fromkeys(benches, "127.0.1.7"),
+        clock,
+        pulse,
+        OwnNetwork(tmp_path / "none", tmp_path / "none"),
+    )
+    one, other = benches.values()
+
+    def both_are(verdict: Verdict) -> bool:
+        outlook.look()
+        return one.watch.verdict is verdict is other.watch.verdict
+
+    for bench in benches.values():
+        bench.answers(True)
+    async with one.running(), other.running():
+        await one.until(lambda: both_are(Verdict.ALIVE))
+        for bench in benches.values():
+            bench.answers(False)
+        await one.until(lambda: both_are(Verdict.UNKNOWN))
+        assert {bench.records[-1].blame for bench in benches.values()} == {Blame.NETWORK}
+        one.answers(True)
+        await one.until(lambda: not both_are(Verdict.ALIVE) and other.watch.verdict is Verdict.SILENT)
+        await one.until_verdict(Verdict.ALIVE)
+        assert other.records[-1].blame is Blame.BOARD

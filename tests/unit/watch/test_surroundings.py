@@ -19,7 +19,8 @@ EVERY = 13.0
 def seen(
     name: str, answered: float, missed: float | None = None, *, sure: bool = False, anew: bool = False
 ) -> Sighting:
-    return Sighting(name, at(answered), None if missed is None else at(missed), sure, anew, at(EVERY))
+    misses = () if missed is None else (at(missed), at(missed + 2)) if sure else (at(missed),)
+    return Sighting(name, at(answered), misses, sure, anew, at(EVERY))
 
 
 def fell(name: str, answered: float, missed: float, *, anew: bool = False) -> Sighting:
@@ -40,7 +41,9 @@ def well(name: str, answered: float) -> Sighting:
         ([fell("a", 100, 110), fell("b", 103, 113)], {"a", "b"}),
         ([fell("a", 100, 110), seen("b", 103, 113)], {"a", "b"}),  # b was missed once, that is enough
         ([seen("a", 100, 110), seen("b", 103, 113)], set()),  # nothing is confirmed
-        ([fell("a", 100, 110), fell("b", 103, 113), well("c", 114)], set()),  # c has answered since
+        ([fell("a", 100, 110), fell("b", 103, 113), well("c", 120)], set()),  # c has answered since
+        ([fell("a", 100, 110), fell("b", 103, 113), well("c", 114)], set()),  # and even here
+        ([fell("a", 100, 102), fell("b", 103, 113), seen("c", 101, 112)], {"a", "b", "c"}),  # one lost packet before
         ([fell("a", 100, 110), fell("b", 103, 113), well("c", 105)], {"a", "b"}),  # c was not asked since
         ([fell("a", 100, 110), fell("b", 103, 113), *(well(f"c{n}", 105) for n in range(9))], set()),  # too few yet
         ([fell("a", 10, 20), fell("b", 103, 113)], set()),  # a has been dead for long
@@ -91,24 +94,25 @@ def test_the_order_of_the_boards_changes_nothing(sightings: list[Sighting], chan
     [
         ([], None),
         (silent(5, 15), None),  # it has never answered
-        (alive(5), (5, None, False)),
-        ([*alive(5), *no("ping", 15)], (5, 15, False)),
-        ([*alive(5), *silent(15, 25)], (5, 15, True)),
-        ([*alive(5), *silent(15, 25), *yes("ping", 27)], (27, None, False)),
-        ([*alive(5), *cannot("ping", 15), *no("ssh", 16, 26)], (5, 16, True)),
+        (alive(5), (5, [], False)),
+        ([*alive(5), *no("ping", 15)], (5, [15], False)),
+        ([*alive(5), *silent(15, 25)], (5, [15, 15, 25, 25], True)),
+        ([*alive(5), *silent(15, 25), *yes("ping", 27)], (27, [], False)),
+        ([*alive(5), *cannot("ping", 15), *no("ssh", 16, 26)], (5, [16, 26], True)),
         ([*alive(5), power(Power.OFF, 9), *silent(15, 25)], None),
         ([*cannot("ping", 15), *cannot("ssh", 16)], None),
     ],
 )
 def test_how_a_board_was_last_seen(
-    story: list[Item], expected: tuple[float, float | None, bool] | None
+    story: list[Item], expected: tuple[float, list[float], bool] | None
 ) -> None:
     found = sighting("a", _evidence([*LONG_ON, *story]), 2, at(EVERY))
     if expected is None:
         assert found is None
     else:
         answered, missed, sure = expected
-        assert found == seen("a", answered, missed, sure=sure)
+        misses = tuple(at(when) for when in missed)
+        assert found == Sighting("a", at(answered), misses, sure, anew=False, every=at(EVERY))
 
 
 def test_a_board_that_was_cycled_or_restarted_since_has_begun_anew() -> None:

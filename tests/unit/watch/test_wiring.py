@@ -87,7 +87,7 @@ SITUATIONS = [
      "was off for 2.0 s only: supplies may hold up for 5 s"),
     ("the same, where supplies are known to be weak", cut(off=OFF, on=OFF + 2), SHORT,
      board("evm-07", look(1, True), look(1.5, True), look(2, True)), [C], "not_cut", (), "still answered 2.0 s"),
-    ("the answer came so late that the board may have booted", cut(), RULES,
+    ("the answer came so late that the board may have booted", cut(), SHORT,
      board("evm-07", look(3, False, 0.9), look(4.9, True, 3.0)), [B], "nothing", (), "evm-07 still answered"),
     ("it answers, yet its own console begins a boot", cut(), RULES, board("evm-07", *KEPT, boots=(5.4,)), [B],
      "nothing", (), "yet its console began a boot: check board_ip and serial_port"),

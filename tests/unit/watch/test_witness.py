@@ -38,6 +38,8 @@ class Board:
     looks: int = 0
     answer_s: float = 0.002
     deaf: bool = False
+    refuses: bool = False
+    """Nothing listens on it, yet its IP stack is up."""
     console: bool = False
 
     @property
@@ -48,6 +50,8 @@ class Board:
 
     async def check(self, within_s: float) -> Outcome:
         self.looks += 1
+        if self.up and self.refuses:
+            return Outcome("no", "refused: the IP stack is up", stack_up=True)
         if self.up and not self.deaf:
             await asyncio.sleep(self.answer_s)
             return Outcome("yes", "up", self.answer_s)
@@ -203,6 +207,15 @@ def test_a_port_that_feeds_nothing_here(lab: Lab) -> None:
     assert kinds(lab) == [("not_cut", ())]
 
 
+def test_a_refused_connection_is_a_sign_of_life(lab: Lab) -> None:
+    async def story(lab: Lab) -> None:
+        lab.boards["evm-07"].refuses = True
+        await lab.cycle("evm-07")
+
+    lab.play(story)
+    assert kinds(lab) == [("proved", ())]
+
+
 def test_an_off_that_lasts_is_judged_when_supplies_are_surely_empty(lab: Lab) -> None:
     async def story(lab: Lab) -> None:
         lab.feeds |= {"evm-07": "evm-09", "evm-09": "evm-07"}
@@ -218,6 +231,7 @@ def test_an_off_that_lasts_is_judged_when_supplies_are_surely_empty(lab: Lab) ->
 def test_an_off_that_somebody_takes_back_by_hand_shows_nothing(lab: Lab) -> None:
     async def story(lab: Lab) -> None:
         observation = lab.begin("evm-07")
+        await asyncio.sleep(0.01)
         lab.switch("evm-07", on=False)
         observation.went_off()
         await asyncio.sleep(0.5)

@@ -117,11 +117,25 @@ class Sight:
         }
 
     def excused(self, board: str, moment: int) -> bool:
-        """Tell whether a board has been off, switched or booting since its boot time before ``moment``."""
+        """Tell whether a board was switched, or may have been booting, at ``moment`` or a boot time before it.
+
+        A board all of whose probes have answered since it came on has booted, however short a time ago.
+        """
         evidence, boot_time = self._watches[board].evidence, round(self.boards[board].boot_time * 1e6)
-        if evidence.switched and evidence.power_between(moment - boot_time, self.clock.up()) != {Power.ON}:
+        settled = evidence.life if self._has_booted(board, moment) else None
+        since = moment - boot_time if settled is None else settled
+        if evidence.switched and evidence.power_between(since, self.clock.up()) != {Power.ON}:
             return True
-        return evidence.life is not None and moment - boot_time < evidence.life <= moment
+        return settled is None and evidence.life is not None and since < evidence.life <= moment
+
+    def _has_booted(self, board: str, moment: int) -> bool:
+        evidence = self._watches[board].evidence
+        life, answered = evidence.life, evidence.answered
+        return (
+            life is not None
+            and bool(evidence.probes)
+            and all(life <= answered.get(probe, -1) <= moment for probe in evidence.probes)
+        )
 
     def _answered_by(self, board: str, moment: int) -> frozenset[str]:
         evidence = self._watches[board].evidence

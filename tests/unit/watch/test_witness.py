@@ -198,6 +198,17 @@ def test_swapped_cables_name_the_pair(lab: Lab) -> None:
     )
 
 
+def test_a_board_that_has_booted_just_now_is_named_all_the_same(lab: Lab) -> None:
+    async def story(lab: Lab) -> None:
+        lab.feeds |= {"evm-07": "evm-09", "evm-09": "evm-07"}
+        other = lab.boards["evm-09"]
+        other.evidence = other.evidence.add(Heard(lab.clock.up() - 5_000_000, "SPL", Stage.SPL))
+        await lab.cycle("evm-07")
+
+    lab.play(story)
+    assert kinds(lab) == [("mixed_up", ("evm-09",))]
+
+
 def test_a_port_that_feeds_nothing_here(lab: Lab) -> None:
     async def story(lab: Lab) -> None:
         lab.feeds["evm-07"] = None
@@ -249,7 +260,7 @@ def test_a_board_that_crashed_or_was_switched_meanwhile_is_not_suspect(lab: Lab)
     async def story(lab: Lab) -> None:
         lab.feeds["evm-07"] = None
         switched, booting, dead = (lab.boards[name] for name in ("evm-08", "evm-09", "evm-10"))
-        booting.evidence = booting.evidence.add(Heard(lab.clock.up() - 5_000_000, "SPL", Stage.SPL))
+        booting.evidence = booting.evidence.add(Heard(lab.clock.up() - 1_000_000, "SPL", Stage.SPL))
         dead.evidence = dead.evidence.add(Look(lab.clock.up() - 500_000, "ping", "no"))
         booting.deaf = dead.deaf = True
         observation = lab.begin("evm-07")

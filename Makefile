@@ -42,8 +42,10 @@ faults: setup-test ## an hour of faults over agent, collector, broker and databa
 	PYTHONPATH=tests $(RUN) python -m faults.kills --count 1000
 	PYTHONPATH=tests $(RUN) python -m faults.campaign --minutes 60 --json faults.json $(ARGS)
 
-bench: setup-test ## measure how long a command takes, and how a backlog of 200 agents drains; prints JSON
+bench: setup-test ## measure commands, inventory checks, the probes of 300 boards and the backlog of 200 agents; prints JSON
 	PYTHONPATH=tests $(RUN) python -m bench.command
+	PYTHONPATH=tests $(RUN) python -m bench.inventory
+	PYTHONPATH=tests $(RUN) python -m bench.probes
 	PYTHONPATH=tests $(RUN) python -m bench.backlog $(ARGS)
 
 docs: ## make the generated parts of docs/ again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from boardherd_agent.watch.probing import COSTLY
+from boardherd_agent.watch.probing.prober import COSTLY
 from boardherd_shared.probes import CONSOLE, KINDS, ProbeKind
 
 _MADE = "<!-- Made from the table of probes by `make docs`; change the table, not this page. -->\n"

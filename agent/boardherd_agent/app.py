@@ -29,9 +29,9 @@ from boardherd_agent.delivery.uplink import Uplink
 from boardherd_agent.devices.ports import PortStatus
 from boardherd_agent.reporting import Reporter
 from boardherd_agent.settings import AgentSettings
+from boardherd_agent.watch.consoles.sharing import Place, Sharing
 from boardherd_agent.watch.facts import host_facts
 from boardherd_agent.watch.sampling import HostSampler
-from boardherd_agent.watch.sharing import Place, Sharing
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory, PcConfig

@@ -21,17 +21,17 @@ from boardherd_agent.devices.ports import PortStatus, PortUse
 from boardherd_agent.devices.worker import RelayWorker
 from boardherd_agent.reporting import Reporter, describe_board
 from boardherd_agent.watch.board import BoardWatch
-from boardherd_agent.watch.boot_history import BootHistory
-from boardherd_agent.watch.console import Console
-from boardherd_agent.watch.feeds import relay_seen
-from boardherd_agent.watch.gate import Gate
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.outlook import Outlook
+from boardherd_agent.watch.booting.boot_history import BootHistory
+from boardherd_agent.watch.consoles.console import Console
+from boardherd_agent.watch.judging.feeds import relay_seen
+from boardherd_agent.watch.judging.outlook import Outlook
+from boardherd_agent.watch.judging.pulse import Pulse
 from boardherd_agent.watch.probes import build_probes
-from boardherd_agent.watch.probing import Pace
-from boardherd_agent.watch.pulse import Pulse
-from boardherd_agent.watch.sight import Sight
-from boardherd_agent.watch.witness import Witness
+from boardherd_agent.watch.probing.gate import Gate
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.prober import Pace
+from boardherd_agent.watch.witnessing.sight import Sight
+from boardherd_agent.watch.witnessing.witness import Witness
 from boardherd_shared.clock import Clock
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.lab import BoardConfig, Feed

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from boardherd_agent.watch.boot_history import stages_of
+from boardherd_agent.watch.booting.boot_history import stages_of
 from boardherd_shared.clock import Clock
 from boardherd_shared.command import CommandStep
 from boardherd_shared.locks import Lock

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from boardherd_agent.delivery.store import Limits
-from boardherd_agent.watch.probing import Pace
+from boardherd_agent.watch.probing.prober import Pace
 from boardherd_agent.watch.sampling import SamplingSettings
 from boardherd_shared.command import Duration
 from boardherd_shared.ids import Slug

@@ -15,7 +15,7 @@ from boardherd_shared.spans import coarse
 from boardherd_shared.views import BoardView, FleetView, LockView, PcView, PortView, RelayView
 
 if TYPE_CHECKING:
-    from boardherd_shared.why_all import Cause
+    from boardherd_shared.why.everything import Cause
 
 Tone = Literal["", "good", "bad", "warn", "quiet", "strong"]
 

@@ -29,9 +29,9 @@ import structlog
 
 from boardherd_agent.bench import Bench
 from boardherd_agent.reporting import Reporter
-from boardherd_agent.watch.echo import V4, parse
-from boardherd_agent.watch.icmp import PingError, open_socket
-from boardherd_agent.watch.probing import Pace
+from boardherd_agent.watch.probing.echo import V4, parse
+from boardherd_agent.watch.probing.icmp import PingError, open_socket
+from boardherd_agent.watch.probing.prober import Pace
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.topics import Topics

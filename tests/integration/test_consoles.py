@@ -16,10 +16,10 @@ import pytest
 import serial
 import serial.rfc2217
 
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.openers import holders
-from boardherd_agent.watch.remote_port import connect
-from boardherd_agent.watch.serial_port import SerialUnavailable, lock_holder
+from boardherd_agent.watch.booting.boot_patterns import Stage
+from boardherd_agent.watch.consoles.openers import holders
+from boardherd_agent.watch.consoles.remote_port import connect
+from boardherd_agent.watch.consoles.serial_port import SerialUnavailable, lock_holder
 from support.consoles import Board, Ears, until
 from support.ports import free_port
 

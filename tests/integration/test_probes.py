@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from boardherd_agent.watch.board import BoardWatch
-from boardherd_agent.watch.icmp import NOT_PERMITTED, Pinger, PingError, open_socket
-from boardherd_agent.watch.means import Means
 from boardherd_agent.watch.probes.ping import PingProbe
 from boardherd_agent.watch.probes.ssh import SshProbe
 from boardherd_agent.watch.probes.tcp import TcpProbe
-from boardherd_agent.watch.probing import Pace
-from boardherd_agent.watch.resolver import Address, Addresses, Resolver
+from boardherd_agent.watch.probing.icmp import NOT_PERMITTED, Pinger, PingError, open_socket
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.prober import Pace
+from boardherd_agent.watch.probing.resolver import Address, Addresses, Resolver
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, Verdict

@@ -13,12 +13,11 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from unit.watch.situations import rows
-
 from liveness import trial
 from liveness.lab import LivenessLab
 from liveness.situations import SITUATIONS
 from liveness.trial import Outcome
+from unit.watch.situations import rows
 
 _BEGIN, _END = "<!-- {name}: made by liveness.report -->", "<!-- end of {name} -->"
 

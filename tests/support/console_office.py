@@ -15,7 +15,7 @@ from typing import Any
 from boardherd_agent.control.consoles import writing_refused
 from boardherd_agent.control.local import LocalSocket
 from boardherd_agent.local_users import user_of_tcp
-from boardherd_agent.watch.sharing import Place, Sharing
+from boardherd_agent.watch.consoles.sharing import Place, Sharing
 from boardherd_shared.locks import Lock
 from support.consoles import Ears, until
 from support.ports import free_port

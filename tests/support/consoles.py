@@ -9,9 +9,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from boardherd_agent.watch.boot_patterns import Notice, Stage
-from boardherd_agent.watch.console import Console
-from boardherd_agent.watch.evidence import ConsoleState, Heard
+from boardherd_agent.watch.booting.boot_patterns import Notice, Stage
+from boardherd_agent.watch.consoles.console import Console
+from boardherd_agent.watch.judging.evidence import ConsoleState, Heard
 from support.clock import FakeClock
 
 

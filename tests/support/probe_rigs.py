@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from boardherd_agent.watch import echo, icmp
-from boardherd_agent.watch.icmp import Pinger, PingError
-from boardherd_agent.watch.means import Means
 from boardherd_agent.watch.probes import Probe, build_probes
 from boardherd_agent.watch.probes.command import CommandProbe
 from boardherd_agent.watch.probes.ping import PingProbe
 from boardherd_agent.watch.probes.ssh import SshProbe
 from boardherd_agent.watch.probes.usb import UsbProbe
-from boardherd_agent.watch.resolver import Addresses, Resolver
+from boardherd_agent.watch.probing import echo, icmp
+from boardherd_agent.watch.probing.icmp import Pinger, PingError
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.resolver import Addresses, Resolver
 from boardherd_shared.lab import BoardConfig
 
 HOST = "127.0.0.1"

@@ -23,7 +23,7 @@ from boardherd_agent.control.control_file import ControlFile, JournalAway, Rows,
 from boardherd_agent.control.desk import Desk
 from boardherd_agent.control.power import Target, targets_of
 from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
-from boardherd_agent.watch.witness import Witness
+from boardherd_agent.watch.witnessing.witness import Witness
 from boardherd_shared.command import CommandStep
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.lab import BoardConfig
@@ -362,6 +362,7 @@ class Wing:
         self.swapped: dict[str, str] = {}
         """For each board whose ports really feed it, where those are not its own."""
         self.words: list[Word] = []
+        self._in_force: set[str] = set()
         self.points = Points()
         self._desk: Desk | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -374,8 +375,9 @@ class Wing:
     def start(self) -> None:
         """Start the process on what the disk holds."""
         self.points = points = Points()
+        self._in_force |= {lock.id for lock in self.locks().values()}
         self.file = _MemoryFile(self.db, points)
-        owner, boards = Owner(self.module, points, self.locks), self.inventory.boards_of(PC)
+        owner, boards = Owner(self.module, points, self._heeded), self.inventory.boards_of(PC)
         witness = witness_of(PC, boards, self.clock, self.module.state, lambda: self.swapped)
 
         async def sleep(seconds: float) -> None:
@@ -393,6 +395,7 @@ class Wing:
 
         def lock_changed(board: str, lock: Lock, ended: str) -> None:
             points.check()
+            self._in_force.add(lock.id)
 
         desk = Desk(
             PC,
@@ -466,6 +469,10 @@ class Wing:
         rows = self.db.execute("SELECT board, lock FROM locks").fetchall()
         locks = {board: Lock.model_validate_json(text) for board, text in rows}
         return {board: lock for board, lock in locks.items() if lock.until > now}
+
+    def _heeded(self) -> dict[str, Lock]:
+        """Return the locks that nobody may disregard any more: one that is just being written is not granted yet."""
+        return {board: lock for board, lock in self.locks().items() if lock.id in self._in_force}
 
     def story(self, last: int = 25) -> str:
         """Return the last things that were said and moved, a line each, for whoever looks for a fault."""

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from boardherd_agent.watch.evidence import Evidence, Look, PowerSeen
-from boardherd_agent.watch.probe import Outcome
-from boardherd_agent.watch.sight import Sight
-from boardherd_agent.watch.witness import Witness
+from boardherd_agent.watch.judging.evidence import Evidence, Look, PowerSeen
+from boardherd_agent.watch.probing.probe import Outcome
+from boardherd_agent.watch.witnessing.sight import Sight
+from boardherd_agent.watch.witnessing.witness import Witness
 from boardherd_shared.clock import Clock
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.records import Power

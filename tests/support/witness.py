@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from boardherd_agent.control.wiring import Found
-from boardherd_agent.watch.wiring import Finding
+from boardherd_agent.watch.witnessing.wiring import Finding
 
 
 @dataclass

@@ -15,9 +15,9 @@ from boardherd_agent.control.journal import PortMemory
 from boardherd_agent.devices.device import DeviceOffline
 from boardherd_agent.devices.ports import WORN_AT, PortStatus
 from boardherd_agent.reporting import Reporter
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.evidence import ConsoleState, Heard
-from boardherd_agent.watch.probing import Pace
+from boardherd_agent.watch.booting.boot_patterns import Stage
+from boardherd_agent.watch.judging.evidence import ConsoleState, Heard
+from boardherd_agent.watch.probing.prober import Pace
 from boardherd_shared.clock import SystemClock
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.records import Blame, EventRecord, Power, Record, RelayRecord, Verdict, Wiring

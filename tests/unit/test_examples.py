@@ -32,13 +32,29 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 
 def commands(program: str) -> list[list[str]]:
     """Return the words of each call of ``program`` in a shell example."""
-    calls = []
-    for _, text in blocks("sh", "console"):
-        for line in text.replace("\\\n", " ").splitlines():
-            words = line.removeprefix("$ ").strip()
-            if words.startswith(f"{program} "):
-                calls.append([word for word in shlex.split(words, comments=True) if word != "&"])
-    return calls
+    return [
+        words
+        for _, text in blocks("sh", "console")
+        for line in text.replace("\\\n", " ").splitlines()
+        if line.removeprefix("$ ").strip().startswith(f"{program} ")
+        for words in calls(line.removeprefix("$ "))
+        if words and words[0] == program
+    ]
+
+
+def calls(line: str) -> list[list[str]]:
+    """Return the words of each call in a line of a shell, without what is redirected."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|<>")
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set(";&|"):
+            found.append([])
+        elif set(word) <= set("<>"):
+            next(lexer, None)
+        else:
+            found[-1].append(word)
+    return found
 
 
 def title(words: list[str]) -> str:

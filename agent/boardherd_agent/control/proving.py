@@ -12,7 +12,7 @@ from boardherd_shared.records import Power
 
 
 class Observation(Protocol):
-    """Somebody who looks on at one cut: see :class:`boardherd_agent.watch.witness.Observation`."""
+    """Somebody who looks on at one cut: see :class:`boardherd_agent.watch.witnessing.witness.Observation`."""
 
     def went_off(self, length_s: float | None = None) -> None: ...  # noqa: D102
     def came_on(self) -> None: ...  # noqa: D102
@@ -21,7 +21,7 @@ class Observation(Protocol):
 
 
 class Witness(Protocol):
-    """Who can look on at a cut: see :class:`boardherd_agent.watch.witness.Witness`."""
+    """Who can look on at a cut: see :class:`boardherd_agent.watch.witnessing.witness.Witness`."""
 
     def begin(self, board: str, tell: Callable[[Found], None]) -> Observation:
         """Look on from now at what is about to be done to the power of ``board``; ``tell`` hears of findings."""

@@ -35,7 +35,7 @@ _LISTEN_S = 0.5
 
 
 class Eyes(Protocol):
-    """Who sees which boards are alive: see :class:`boardherd_agent.watch.witness.Witness`."""
+    """Who sees which boards are alive: see :class:`boardherd_agent.watch.witnessing.witness.Witness`."""
 
     hold_up_s: float
     """How long a board may live on after its power went off."""

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Found(Protocol):
-    """What a cut of power has shown: see :class:`boardherd_agent.watch.wiring.Finding`."""
+    """What a cut of power has shown: see :class:`boardherd_agent.watch.witnessing.wiring.Finding`."""
 
     @property
     def kind(self) -> Literal["proved", "mixed_up", "not_cut", "nothing"]: ...  # noqa: D102

@@ -14,8 +14,8 @@ from boardherd_agent.devices.device import DeviceError
 from boardherd_agent.devices.serial_ports import BY_ID, attach, device_path
 from boardherd_agent.selftest.check import Check, fail, ok
 from boardherd_agent.selftest.rights import Rights
-from boardherd_agent.watch.openers import holders
-from boardherd_agent.watch.serial_port import lock_holder
+from boardherd_agent.watch.consoles.openers import holders
+from boardherd_agent.watch.consoles.serial_port import lock_holder
 from boardherd_shared.lab import BoardConfig
 
 _CONSOLE_S = 5.0

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from boardherd_agent.watch.boot_history import BootHistory
-from boardherd_agent.watch.boot_patterns import Notice
-from boardherd_agent.watch.boots import Boots, OnBoot
-from boardherd_agent.watch.case import next_change
-from boardherd_agent.watch.console import Console
-from boardherd_agent.watch.evidence import (
+from boardherd_agent.watch.booting.boot_history import BootHistory
+from boardherd_agent.watch.booting.boot_patterns import Notice
+from boardherd_agent.watch.booting.boots import Boots, OnBoot
+from boardherd_agent.watch.consoles.console import Console
+from boardherd_agent.watch.judging.case import next_change
+from boardherd_agent.watch.judging.evidence import (
     CONSOLE,
     ConsoleState,
     Evidence,
@@ -24,14 +24,14 @@ from boardherd_agent.watch.evidence import (
     RelaySeen,
     WiringSeen,
 )
-from boardherd_agent.watch.gate import Gate
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe_results import probe_results
+from boardherd_agent.watch.judging.pulse import Pulse
+from boardherd_agent.watch.judging.surroundings import Sighting, sighting
+from boardherd_agent.watch.judging.verdict import Judgement, Rules, console_answer, judge
 from boardherd_agent.watch.probes import Probe, build_probes
-from boardherd_agent.watch.probing import Pace, Prober, interval
-from boardherd_agent.watch.pulse import Pulse
-from boardherd_agent.watch.surroundings import Sighting, sighting
-from boardherd_agent.watch.verdict import Judgement, Rules, console_answer, judge
+from boardherd_agent.watch.probing.gate import Gate
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe_results import probe_results
+from boardherd_agent.watch.probing.prober import Pace, Prober, interval
 from boardherd_shared.clock import Clock, seconds
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, Verdict, Wiring

@@ -116,7 +116,7 @@ def _yaml(path: Path) -> Any:
         import yaml
     except ImportError as error:
         raise Failure(
-            Exit.USAGE, "labgrid's files need the library PyYAML, which is not installed here"
+            Exit.USAGE, "labgrid's files need a library that is not installed here: install boardherd[import]"
         ) from error
     try:
         return yaml.safe_load(read_text(path))

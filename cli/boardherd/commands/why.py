@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from boardherd.tables import Tone
     from boardherd_shared.views import FleetView
     from boardherd_shared.why import Why
-    from boardherd_shared.why_parents import WhyParent
+    from boardherd_shared.why.parents import WhyParent
 
 
 @click.command(epilog=example("boardherd why evm-07", "boardherd why pc-02", "boardherd why"))
@@ -46,7 +46,7 @@ def why(lab: Lab, thing: str | None) -> None:
 async def _explain(client: Client, name: str) -> Why | WhyParent:
     from boardherd.things import find
     from boardherd_shared.why import explain
-    from boardherd_shared.why_parents import explain_pc, explain_relay
+    from boardherd_shared.why.parents import explain_pc, explain_relay
 
     fleet = await client.fleet()
     thing = find(fleet, name)
@@ -106,7 +106,7 @@ def _tone(answer: Why | WhyParent) -> Tone:
 
 def _everything(lab: Lab) -> None:
     from boardherd import output, tables
-    from boardherd_shared.why_all import causes
+    from boardherd_shared.why.everything import causes
 
     fleet = lab.fleet()
     found = causes(fleet, fleet.at)

@@ -12,8 +12,8 @@ from boardherd_collector.web.endpoints import ID, NotFoundError, json_endpoint
 from boardherd_collector.web.sources import Sources
 from boardherd_shared.views import FleetView
 from boardherd_shared.why import UnknownThingError, Why, explain
-from boardherd_shared.why_all import Cause, causes
-from boardherd_shared.why_parents import WhyParent, explain_pc, explain_relay
+from boardherd_shared.why.everything import Cause, causes
+from boardherd_shared.why.parents import WhyParent, explain_pc, explain_relay
 
 _RECENT = 20
 _RECENT_US = 90 * 86400 * 10**6

@@ -16,7 +16,7 @@ from boardherd.tables import Cell, Table
 from boardherd_shared.model import PcStatus, RelayStatus
 from boardherd_shared.records import Blame, Health, Power, Verdict, Wiring
 from boardherd_shared.views import BoardView, PcView, RelayView
-from boardherd_shared.why_all import Cause
+from boardherd_shared.why.everything import Cause
 from unit.cli.fleets import NOW, board, fleet, host, micros_ago, port
 
 

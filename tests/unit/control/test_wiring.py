@@ -11,7 +11,7 @@ from boardherd_agent.control.control_file import ControlFile
 from boardherd_agent.control.journal import Journal
 from boardherd_agent.control.life import Life
 from boardherd_agent.control.power import targets_of
-from boardherd_agent.watch.wiring import Finding
+from boardherd_agent.watch.witnessing.wiring import Finding
 from boardherd_shared.command import Action, Command, Refusal, State
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.records import Power

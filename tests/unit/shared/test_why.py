@@ -15,8 +15,8 @@ from boardherd_shared.records import Blame, Power, Verdict
 from boardherd_shared.spans import coarse, fine, moment
 from boardherd_shared.views import BoardView, FleetView
 from boardherd_shared.why import UnknownThingError, Why, explain
-from boardherd_shared.why_case import WIDTH
-from boardherd_shared.why_parents import explain_pc, explain_relay
+from boardherd_shared.why.case import WIDTH
+from boardherd_shared.why.parents import explain_pc, explain_relay
 from unit.shared.why_situations import HOUR, MIN, NOW, SITUATIONS, Lab, away, console, silent
 
 TABLE = Path(__file__).with_name("why_table.txt")

@@ -7,7 +7,7 @@ from typing import Any
 from boardherd_shared.model import BoardStatus, PcStatus, RelayStatus
 from boardherd_shared.records import Blame, BoardRecord, Power, RelayRecord, Verdict
 from boardherd_shared.views import BoardView, FleetView, PcView, PortView, RelayView
-from boardherd_shared.why_all import Cause, causes
+from boardherd_shared.why.everything import Cause, causes
 
 NOW = 1_790_000_000.0
 

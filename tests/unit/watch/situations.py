@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from boardherd_agent.watch.boot_patterns import Notice, Stage
-from boardherd_agent.watch.evidence import (
+from boardherd_agent.watch.booting.boot_patterns import Notice, Stage
+from boardherd_agent.watch.judging.evidence import (
     ConsoleState,
     Evidence,
     Heard,
@@ -23,8 +23,8 @@ from boardherd_agent.watch.evidence import (
     Stalled,
     WiringSeen,
 )
-from boardherd_agent.watch.surroundings import TOGETHER
-from boardherd_agent.watch.verdict import Judgement, Rules, judge
+from boardherd_agent.watch.judging.surroundings import TOGETHER
+from boardherd_agent.watch.judging.verdict import Judgement, Rules, judge
 from boardherd_shared.records import Blame, Power, Verdict
 
 RULES = Rules(boot_time_s=90, misses=2, stale_s=180, settle_s=5)

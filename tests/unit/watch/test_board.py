@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from boardherd_agent.watch.board import BoardWatch
-from boardherd_agent.watch.boot_history import ENOUGH, BootHistory
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.evidence import Heard, RelaySeen
+from boardherd_agent.watch.booting.boot_history import ENOUGH, BootHistory
+from boardherd_agent.watch.booting.boot_patterns import Stage
+from boardherd_agent.watch.judging.evidence import Heard, RelaySeen
+from boardherd_agent.watch.judging.pulse import Pulse
 from boardherd_agent.watch.probes import Outcome
-from boardherd_agent.watch.probing import Pace
-from boardherd_agent.watch.pulse import Pulse
+from boardherd_agent.watch.probing.prober import Pace
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, BoardRecord, BootTimes, Power, Verdict, Wiring
 from support.clock import FakeClock

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.boot_history import ENOUGH, KEPT, STAGES, BootHistory, slow_note, stages_of
+from boardherd_agent.watch.booting.boot_history import ENOUGH, KEPT, STAGES, BootHistory, slow_note, stages_of
 from boardherd_shared.records import BootTimes
 
 USUAL = [

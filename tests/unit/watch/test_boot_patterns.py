@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.boot_patterns import MAX_LINE, BootReader, Sign, Stage
+from boardherd_agent.watch.booting.boot_patterns import MAX_LINE, BootReader, Sign, Stage
 
 BOOT = (
     b"\x00\xff\r\n"

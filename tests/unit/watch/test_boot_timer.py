@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.boot_timer import BootTimer
-from boardherd_agent.watch.evidence import Heard, Look
+from boardherd_agent.watch.booting.boot_patterns import Stage
+from boardherd_agent.watch.booting.boot_timer import BootTimer
+from boardherd_agent.watch.judging.evidence import Heard, Look
 from boardherd_shared.records import BootTimes
 
 S = 1_000_000

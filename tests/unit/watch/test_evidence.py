@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from boardherd_agent.watch.boot_patterns import BootReader, Notice, interface
-from boardherd_agent.watch.evidence import Evidence, Heard, Look
+from boardherd_agent.watch.booting.boot_patterns import BootReader, Notice, interface
+from boardherd_agent.watch.judging.evidence import Evidence, Heard, Look
 from boardherd_shared.records import Power
 from unit.watch.situations import OFF, ON, at, boot, power
 

@@ -9,8 +9,8 @@ import pytest
 
 from boardherd_agent.devices.causes import AWAY, OUTSIDE, REBOOTED
 from boardherd_agent.devices.ports import PortStatus
-from boardherd_agent.watch.evidence import RelaySeen
-from boardherd_agent.watch.feeds import relay_seen
+from boardherd_agent.watch.judging.evidence import RelaySeen
+from boardherd_agent.watch.judging.feeds import relay_seen
 from boardherd_shared.records import Power
 
 WALL = 1_700_000_000_000_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from boardherd_agent.watch.outlook import Outlook
-from boardherd_agent.watch.own_network import OwnNetwork
-from boardherd_agent.watch.pulse import Pulse
-from boardherd_agent.watch.surroundings import TOGETHER, Sighting
+from boardherd_agent.watch.judging.outlook import Outlook
+from boardherd_agent.watch.judging.own_network import OwnNetwork
+from boardherd_agent.watch.judging.pulse import Pulse
+from boardherd_agent.watch.judging.surroundings import TOGETHER, Sighting
 from boardherd_shared.inventory import BoardConfig
 from boardherd_shared.records import Blame, Verdict
 from support.clock import FakeClock

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.own_network import OwnNetwork, Route, interface_to, no_route, routes_in
+from boardherd_agent.watch.judging.own_network import OwnNetwork, Route, interface_to, no_route, routes_in
 
 TABLE = (
     "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.gate import Gate
+from boardherd_agent.watch.probing.gate import Gate
 
 
 class Crowd:

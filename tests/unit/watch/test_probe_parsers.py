@@ -11,12 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from boardherd_agent.devices.programs import Ended
-from boardherd_agent.watch import echo, usb_devices
 from boardherd_agent.watch.probes.command import judged
 from boardherd_agent.watch.probes.http import Status, request, status_in
 from boardherd_agent.watch.probes.ssh import MAX_BANNER, banner_in
 from boardherd_agent.watch.probes.usb import UsbProbe
-from boardherd_agent.watch.usb_devices import UsbDevice, waits_in
+from boardherd_agent.watch.probing import echo, usb_devices
+from boardherd_agent.watch.probing.usb_devices import UsbDevice, waits_in
 from boardherd_shared.ids import is_slug
 from boardherd_shared.probes import HttpTarget, http_target, parse_probe
 from support.probe_rigs import UsbTree, unreachable

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from boardherd_agent.watch.aside import aside
-from boardherd_agent.watch.resolver import Address, Addresses, Resolver
+from boardherd_agent.watch.probing.aside import aside
+from boardherd_agent.watch.probing.resolver import Address, Addresses, Resolver
 
 HERE = (Address(socket.AF_INET, ("10.0.6.7", 0)),)
 

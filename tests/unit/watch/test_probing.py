@@ -9,10 +9,10 @@ from collections import deque
 import pytest
 from pydantic import ValidationError
 
-from boardherd_agent.watch.evidence import Look
-from boardherd_agent.watch.gate import Gate
+from boardherd_agent.watch.judging.evidence import Look
 from boardherd_agent.watch.probes import Outcome, Probe, build_probes
-from boardherd_agent.watch.probing import Pace, Prober, interval
+from boardherd_agent.watch.probing.gate import Gate
+from boardherd_agent.watch.probing.prober import Pace, Prober, interval
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.records import Verdict
 from support.clock import FakeClock

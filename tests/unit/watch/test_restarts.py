@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.restarts import beginnings
+from boardherd_agent.watch.booting.boot_patterns import Stage
+from boardherd_agent.watch.booting.restarts import beginnings
 
 SPL, UBOOT, KERNEL = Stage.SPL, Stage.UBOOT, Stage.KERNEL
 

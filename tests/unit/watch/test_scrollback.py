@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.scrollback import Scrollback, printable_lines
+from boardherd_agent.watch.consoles.scrollback import Scrollback, printable_lines
 
 
 def filled(*pieces: bytes, size: int = 1000) -> Scrollback:

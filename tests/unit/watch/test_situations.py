@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from boardherd_agent.watch.verdict import judge
+from boardherd_agent.watch.judging.verdict import judge
 from unit.watch.situations import RULES, SITUATIONS, Situation, at, evidence_of, judged, rows
 
 each = pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)

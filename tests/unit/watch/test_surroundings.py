@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.evidence import Evidence, Item
-from boardherd_agent.watch.surroundings import Common, Sighting, common_silence, sighting
+from boardherd_agent.watch.judging.evidence import Evidence, Item
+from boardherd_agent.watch.judging.surroundings import Common, Sighting, common_silence, sighting
 from boardherd_shared.records import Power
 from unit.watch.situations import LONG_ON, ON, OPEN, alive, at, boot, cannot, no, power, silent, yes
 

@@ -8,8 +8,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.scrollback import Scrollback
-from boardherd_agent.watch.telling import Lines, Raw
+from boardherd_agent.watch.consoles.scrollback import Scrollback
+from boardherd_agent.watch.consoles.telling import Lines, Raw
 
 
 def test_bytes_stay_bytes_and_words_stand_on_a_line_of_their_own() -> None:

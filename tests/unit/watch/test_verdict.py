@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.boot_patterns import Notice, Stage
-from boardherd_agent.watch.case import next_change
-from boardherd_agent.watch.evidence import (
+from boardherd_agent.watch.booting.boot_patterns import Notice, Stage
+from boardherd_agent.watch.judging.case import next_change
+from boardherd_agent.watch.judging.evidence import (
     ConsoleState,
     Evidence,
     Heard,
@@ -22,7 +22,7 @@ from boardherd_agent.watch.evidence import (
     Stalled,
     WiringSeen,
 )
-from boardherd_agent.watch.verdict import console_answer, judge
+from boardherd_agent.watch.judging.verdict import console_answer, judge
 from boardherd_shared.records import Blame, Power, Verdict
 from unit.watch.situations import (
     OFF,

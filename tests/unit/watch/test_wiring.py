@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardherd_agent.watch.wiring import Account, Cut, Round, Rules, judge
+from boardherd_agent.watch.witnessing.wiring import Account, Cut, Round, Rules, judge
 
 OFF, ON = 100.0, 105.0
 """When power went off and came on again in these situations, seconds."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from boardherd_agent.watch.boot_patterns import Stage
-from boardherd_agent.watch.evidence import Evidence, Heard, Look, PowerSeen
-from boardherd_agent.watch.probe import Outcome
-from boardherd_agent.watch.sight import Sight
-from boardherd_agent.watch.wiring import Finding
-from boardherd_agent.watch.witness import Observation, Witness
+from boardherd_agent.watch.booting.boot_patterns import Stage
+from boardherd_agent.watch.judging.evidence import Evidence, Heard, Look, PowerSeen
+from boardherd_agent.watch.probing.probe import Outcome
+from boardherd_agent.watch.witnessing.sight import Sight
+from boardherd_agent.watch.witnessing.wiring import Finding
+from boardherd_agent.watch.witnessing.witness import Observation, Witness
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.records import Power
 from support.hand_loop import HandLoop, WorldClock

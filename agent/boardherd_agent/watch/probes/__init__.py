@@ -10,8 +10,8 @@ import importlib
 import pkgutil
 from typing import Protocol, cast
 
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome, Probe
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome, Probe
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import CONSOLE, KINDS, ProbeSpec, parse_probe
 

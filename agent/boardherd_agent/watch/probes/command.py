@@ -11,9 +11,9 @@ import time
 
 from boardherd_agent.devices import programs
 from boardherd_agent.devices.device import DeviceOffline, DeviceRefused
-from boardherd_agent.watch.evidence import Answer
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome
+from boardherd_agent.watch.judging.evidence import Answer
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome
 from boardherd_agent.watch.texts import brief
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import ProbeSpec

@@ -13,9 +13,9 @@ import ssl
 import time
 from dataclasses import dataclass
 
-from boardherd_agent.watch.dialing import dial
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome, mute, no_answer, outcome_of
+from boardherd_agent.watch.consoles.dialing import dial
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome, mute, no_answer, outcome_of
 from boardherd_agent.watch.texts import brief
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import HttpTarget, ProbeSpec, http_target

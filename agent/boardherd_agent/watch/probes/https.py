@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from boardherd_agent.watch.means import Means
 from boardherd_agent.watch.probes.http import HttpProbe
+from boardherd_agent.watch.probing.means import Means
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import ProbeSpec, http_target
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from boardherd_agent.watch.icmp import PingError
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome, no_answer, outcome_of
+from boardherd_agent.watch.probing.icmp import PingError
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome, no_answer, outcome_of
 from boardherd_agent.watch.texts import brief
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import ProbeSpec

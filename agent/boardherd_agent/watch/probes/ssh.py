@@ -6,9 +6,9 @@ import asyncio
 import socket
 import time
 
-from boardherd_agent.watch.dialing import dial
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome, mute, no_answer, outcome_of
+from boardherd_agent.watch.consoles.dialing import dial
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome, mute, no_answer, outcome_of
 from boardherd_agent.watch.texts import brief
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import ProbeSpec

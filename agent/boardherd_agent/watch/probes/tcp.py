@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from boardherd_agent.watch.dialing import dial
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome, no_answer, outcome_of
+from boardherd_agent.watch.consoles.dialing import dial
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome, no_answer, outcome_of
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import ProbeSpec
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from boardherd_agent.watch import usb_devices
-from boardherd_agent.watch.aside import aside
-from boardherd_agent.watch.means import Means
-from boardherd_agent.watch.probe import Outcome, outcome_of
+from boardherd_agent.watch.probing import usb_devices
+from boardherd_agent.watch.probing.aside import aside
+from boardherd_agent.watch.probing.means import Means
+from boardherd_agent.watch.probing.probe import Outcome, outcome_of
 from boardherd_shared.lab import BoardConfig
 from boardherd_shared.probes import ProbeSpec, is_usb_port
 

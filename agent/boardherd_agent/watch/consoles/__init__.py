@@ -1,0 +1,1 @@
+"""Serial consoles: opened, listened to, stepped aside from, kept, and shared."""

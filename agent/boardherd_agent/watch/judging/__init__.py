@@ -1,0 +1,1 @@
+"""From evidence to a verdict on a board, with what is known of everything around it."""

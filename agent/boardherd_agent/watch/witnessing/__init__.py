@@ -1,0 +1,1 @@
+"""What a cut of power shows of the wiring: somebody looks on, and judges."""

@@ -40,7 +40,8 @@ def answers(outcomes: Iterable[Outcome]) -> str:
     for outcome in outcomes:
         said = "\n".join(outcome.answer.lines)
         when = f"said after {outcome.seconds:.1f} s, healed {outcome.healing_s:.1f} s after its end"
-        name = outcome.situation.name.capitalize()
+        name = outcome.situation.name
+        name = name[0].upper() + name[1:]
         parts.append(f"**{name}** (blame: {outcome.answer.blame}; {when})\n\n```\n{said}\n```\n")
     return "\n".join(parts)
 
@@ -73,7 +74,7 @@ def main() -> int:
     document = parser.parse_args().document
     with tempfile.TemporaryDirectory(prefix="boardherd-liveness-") as directory:
         outcomes = asyncio.run(play(Path(directory)))
-    text = replace(document.read_text(), "answers", answers(outcomes))
+    text = replace(document.read_text(), "answers", answers(outcomes).replace(directory, "…"))
     document.write_text(replace(text, "verdicts", verdicts()))
     return 0 if all(outcome.right and outcome.healed for outcome in outcomes) else 1
 

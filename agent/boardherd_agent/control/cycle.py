@@ -51,6 +51,14 @@ class Executor:
     async def carry_out(self, life: Life) -> None:
         """Do what the command asks for; every end, good or bad, is a final step."""
         try:
+            await self._act_or_fail(life)
+        except asyncio.CancelledError:  # be it while a failure is looked into
+            if not life.ended:
+                await despite_cancellation(self._stopped(life))
+            raise
+
+    async def _act_or_fail(self, life: Life) -> None:
+        try:
             await self._act(life)
         except Refused as refused:
             late = refused.code is Refusal.EXPIRED
@@ -61,10 +69,6 @@ class Executor:
         except DeviceError as error:
             observed = await measure(life.target)
             await life.step(State.FAILED, f"{life.target.label}: {error}", observed=observed)
-        except asyncio.CancelledError:
-            if not life.ended:
-                await despite_cancellation(self._stopped(life))
-            raise
 
     async def _act(self, life: Life) -> None:
         match life.command.action:
@@ -295,21 +299,26 @@ class Executor:
         """Switch off every port at once; what fails does not keep the others from going off."""
         life.asked = Power.OFF
         await life.step(State.RUNNING, f"switching {len(life.target.feeds)} ports off", phase="off")
-        life.still_wanted()
-        failures: list[str] = []
+        gate, refusals, failures = Gate(life, self.safety), list[Refused](), list[str]()
 
         async def off(feed: FeedLine) -> None:
             try:
-                switched = await feed.worker.switch(feed.port, Power.OFF, by=life.by)
+                switched = await feed.worker.switch(feed.port, Power.OFF, by=life.by, still_wanted=gate.check)
+                gate.moved()
                 await self.safety.went_off(feed.id)
                 if switched.observed is Power.ON:
                     failures.append(f"{feed.relay}:{feed.port} still measures ON")
             except DeviceError as error:
                 failures.append(f"{feed.relay}:{feed.port}: {error}")
+            except Refused as refused:
+                refusals.append(refused)
+                failures.append(f"{feed.relay}:{feed.port}: {refused.text}")
 
         async with asyncio.TaskGroup() as tasks:
             for feed in life.target.feeds:
                 tasks.create_task(off(feed), name=f"all-off {feed.relay}:{feed.port}")
+        if refusals and not gate.begun:
+            raise refusals[0]
         done = len(life.target.feeds) - len(failures)
         if failures:
             text = f"{_ports(done)} off, {len(failures)} not: {'; '.join(failures)}"

@@ -178,7 +178,9 @@ async def _postgres(url: str, app: str | None) -> Tables:
     try:
         import asyncpg  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ConfigError("PostgreSQL needs a library that is not installed here: install boardherd[import]") from error
+        raise ConfigError(
+            "PostgreSQL needs a library that is not installed here: install boardherd[import]"
+        ) from error
     try:
         db = await asyncpg.connect(url, timeout=10)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TimeoutError) as error:

@@ -63,10 +63,10 @@ async def test_what_it_finds_can_stand_in_a_record(rig: Rig, state: State) -> No
 async def nothing_left() -> AsyncIterator[None]:
     """Fail a test that leaves a descriptor, a thread or a process of a probe behind."""
     gc.collect()
-    descriptors, threads = _descriptors(), threading.active_count()
+    descriptors, threads, children = _descriptors(), threading.active_count(), _children()
     yield
     async with asyncio.timeout(10):
-        while _descriptors() > descriptors or threading.active_count() > threads or _children():  # noqa: ASYNC110
+        while _descriptors() > descriptors or threading.active_count() > threads or _children() - children:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -74,9 +74,9 @@ def _descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()]) if sys.platform == "linux" else 0
 
 
-def _children() -> list[str]:
+def _children() -> set[str]:
     tasks = Path(f"/proc/{os.getpid()}/task")
-    return [child for task in tasks.glob("*/children") for child in task.read_text().split()]
+    return {child for task in tasks.glob("*/children") for child in task.read_text().split()}
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -317,7 +317,7 @@ class Executor:
         async with asyncio.TaskGroup() as tasks:
             for feed in life.target.feeds:
                 tasks.create_task(off(feed), name=f"all-off {feed.relay}:{feed.port}")
-        if refusals and not gate.begun:
+        if refusals and len(refusals) == len(life.target.feeds):
             raise refusals[0]
         done = len(life.target.feeds) - len(failures)
         if failures:

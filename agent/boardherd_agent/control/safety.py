@@ -71,6 +71,7 @@ class Safety:
         self._started = Stamp.now(clock)
         self._off: dict[Port, Stamp] = {}
         self._on: set[Port] = set()
+        self._measured: dict[Port, bool] = {}
         self._ons: dict[Port, list[Stamp]] = defaultdict(list)
         self._cycles: dict[str, list[Stamp]] = defaultdict(list)
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -88,6 +89,8 @@ class Safety:
         rows = await self._file.rows("SELECT what, subject, boot, up, wall FROM moves ORDER BY rowid")
         for what, subject, *times in rows:
             self._take(what, subject, self._of_this_boot(Stamp(*times), certain=what != "cycle"))
+        for port, on in self._measured.items():  # a relay may have answered sooner than the disk
+            self.observed(port, on=on)
 
     def _of_this_boot(self, stamp: Stamp, *, certain: bool) -> Stamp:
         """Return a moment before the machine's start as one that ages by the clock that never jumps.
@@ -210,6 +213,7 @@ class Safety:
 
     def observed(self, port: Port, *, on: bool) -> None:
         """Take in what a port was measured to be: it may have been switched off behind our back."""
+        self._measured[port] = on
         if on:
             self._on.add(port)
         elif port in self._on or port not in self._off:

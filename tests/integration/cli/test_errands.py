@@ -35,7 +35,7 @@ def test_a_terminal_sees_a_cycle_from_off_to_login(demo: Operator) -> None:
         r"waiting   evm-01 is on",
         r"ssh-\d+ +\d+\.\d s after power-on: SSH-2",
         r"alive     alive since ",
-        r"evm-01: off \d\.\d s, .*ssh \d+\.\d s.*; alive\s*$",
+        r"evm-01: off \d\.\d s, .*ssh \d+\.\d s.*; alive; wiring of evm-01 proved\s*$",
     ]
     places = []
     for mark in marks:
@@ -44,7 +44,7 @@ def test_a_terminal_sees_a_cycle_from_off_to_login(demo: Operator) -> None:
         places.append(found.start())
     assert places == sorted(places)
     # Whether the login prompt comes before ssh, and so before the end, is up to the board.
-    assert re.search(r"console \d+\.\d s, uboot \d+\.\d s, kernel \d+\.\d s", seen)
+    assert re.search(r"console \d+\.\d s, spl \d+\.\d s, uboot \d+\.\d s, kernel \d+\.\d s", seen)
 
 
 def test_a_wait_for_the_minimum_off_time_is_said(demo: Operator) -> None:
@@ -71,7 +71,7 @@ def test_ctrl_c_leaves_the_command_to_the_agent_and_its_end_can_be_asked_for(dem
     _, err = job.communicate(timeout=20)
     assert job.returncode == 130
     assert err == "boardherd: no longer watching, demo-pc goes on; learn the outcome with --id job-1\n"
-    assert re.fullmatch(r"evm-01: off \d\.\d s, on again\n", demo(*words).out)
+    assert re.fullmatch(r"evm-01: off \d\.\d s, on again; wiring of evm-01 proved\n", demo(*words).out)
 
 
 def test_what_an_agent_is_asked_for_besides_switching(demo: Operator) -> None:

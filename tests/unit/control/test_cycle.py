@@ -276,6 +276,44 @@ async def test_all_off_needs_a_reason_and_ends_what_is_under_way(lab: Lab) -> No
     assert lab.relay.ports[7] is Power.ON, "a line is no power"
 
 
+async def test_an_all_off_that_waits_past_its_deadline_at_the_device_moves_nothing(lab: Lab) -> None:
+    """CMD-2: never late after a freeze."""
+    lab.relay.gate = asyncio.Event()
+    lab.submit({"action": "all-off", "reason": "smoke", "valid_for": "5s"})
+    await lab.until(lambda: states(lab.steps) == ["accepted", "running:off"])
+    lab.clock.advance(10)
+    lab.relay.gate.set()
+    await lab.until(lambda: lab.steps[-1].final)
+    assert (lab.steps[-1].state, lab.relay.transitions) == (State.EXPIRED, [])
+
+
+class SecondThoughts(FakeRelay):
+    """A relay that does not answer the second time it is read, until that is given up."""
+
+    reads = 0
+
+    async def read(self, port: int) -> Power:
+        self.reads += 1
+        if self.reads == 2:
+            await asyncio.Event().wait()
+        return await super().read(port)
+
+
+async def test_what_is_ended_while_its_failure_is_looked_into_says_so(tmp_path: Path) -> None:
+    """CMD-3: no command ends without a word."""
+    relay = SecondThoughts(relay_with(FakeClock()).ports, FakeClock())
+    async with open_lab(tmp_path, relay) as lab:
+        lab.clock.advance(60)
+        lab.submit({"action": "restore", "board": "evm-07"})
+        await lab.until(lambda: relay.reads == 2)
+        lab.submit({"action": "off", "board": "evm-07"}, operator="ops2")
+        await lab.until(lambda: lab.steps[-1].final and lab.steps[-1].operator == "ops2")
+    ended = next(step for step in lab.steps if step.final and step.operator == "ops1")
+    assert (ended.state, ended.text) == (
+        State.INTERRUPTED, "restore of evm-07 was ended by off by ops2; it measures ON",
+    )  # fmt: skip
+
+
 async def test_all_off_names_what_did_not_go_off(lab: Lab) -> None:
     lab.relay.stuck = True
     steps = await lab.send({"action": "all-off", "reason": "smoke"})

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from boardherd_agent.control.control_file import ControlFile
+from boardherd_agent.control.safety import Safety
 from boardherd_shared.command import Refusal, State
+from boardherd_shared.inventory import Inventory
 from boardherd_shared.records import Power
 from support.clock import FakeClock
 from support.control import LAB, Lab, open_lab, relay_with, states
@@ -41,6 +44,21 @@ async def test_a_port_that_was_switched_off_by_hand_counts_from_then(lab: Lab) -
     lab.clock.advance(1.2)
     steps = await lab.send({"action": "on", "board": "evm-07", "id": "again"})
     assert "0.8 s more" in steps[1].text
+
+
+async def test_what_was_measured_before_the_memory_was_read_is_not_forgotten(tmp_path: Path) -> None:
+    """A relay may answer sooner than the disk: what it said is newer than all that was noted before the restart."""
+    relay = relay_with(FakeClock())
+    async with open_lab(tmp_path, relay) as lab:
+        await lab.send(b"off", board="evm-07")
+    relay.clock.advance(60)
+    inventory, port = Inventory.parse(LAB), ("eth-1", 3)
+    async with ControlFile(tmp_path / "control.db") as file:
+        safety = Safety(file, inventory.boards_of("pc-01"), inventory.relays_of("pc-01"), relay.clock)
+        safety.observed(port, on=True)
+        await safety.load()
+        safety.observed(port, on=False)
+    assert safety.off_left("evm-07", [port]) == 2.0
 
 
 @pytest.mark.parametrize("action", ["on", "toggle"])

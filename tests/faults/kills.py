@@ -37,6 +37,7 @@ from boardherd_shared.clock import SystemClock
 from boardherd_shared.command import CommandStep, State
 from boardherd_shared.inventory import Inventory
 from boardherd_shared.records import BootTimes, Power
+from support.witness import FakeWitness
 
 PC = "pc-01"
 OFF_S = 2.0
@@ -69,6 +70,7 @@ class _Bench:
     def __init__(self, inventory: Inventory, worker: RelayWorker) -> None:
         boards = inventory.boards_of(PC)
         self.targets: dict[str, Target] = targets_of(boards, lambda _: worker, f"agent/{PC}")
+        self.witness = FakeWitness()
 
     async def wait_alive(self, board: str, timeout: float) -> BootTimes | None:
         return None

@@ -204,6 +204,8 @@ class PortBook:
     def _observe(self, port: int, energised: bool | None, cause: str) -> bool:
         """Take in one port; tell whether an outage just led it away from what was asked."""
         observed = _power(energised, self._uses[port].polarity)
+        if self._is_settled(port, observed):
+            return False
         known = self._known[port]
         pulse = self._pulses.get(port)
         reason = self._explain(port, observed, cause)
@@ -215,6 +217,18 @@ class PortBook:
         self._update(port, observed=observed, reason=reason, switch_count=count, switched_at=switched_at)
         status, news = self._status[port], known.observed is not observed or over is not None
         return reason in OUTAGES and news and status.drifts and status.asked is not Power.UNKNOWN
+
+    def _is_settled(self, port: int, observed: Power) -> bool:
+        """Tell whether a port is as it was and as it should be: so are most of them at every reading."""
+        status = self._status[port]
+        return (
+            status.observed is observed is status.wanted
+            and not status.reason
+            and status.drift_since is None
+            and port not in self._pulses
+            and status.module == self.module
+            and status.measurable == self.measurable
+        )
 
     def _explain(self, port: int, observed: Power, cause: str) -> str:
         """Return what is odd about a port being ``observed``; ``cause`` explains a change away from what was wanted."""
@@ -250,10 +264,15 @@ class PortBook:
     def _update(self, port: int, **changes: Any) -> None:
         """Change the status of a port, and tell about it if it shows."""
         old = self._status[port]
-        new = replace(old, module=self.module, measurable=self.measurable, **changes)
-        if new.observed is not old.observed:
-            new = replace(new, since=self._clock.wall())
-        new = replace(new, drift_since=self._drift_since(new))
+        changes |= {"module": self.module, "measurable": self.measurable}
+        if changes.get("observed", old.observed) is not old.observed:
+            changes["since"] = self._clock.wall()
+        same = all(getattr(old, key) == value for key, value in changes.items())
+        new = old if same else replace(old, **changes)
+        if (since := self._drift_since(new)) != new.drift_since:
+            new = replace(new, drift_since=since)
+        if new is old:
+            return
         self._status[port] = new
         if new.observed is not Power.UNKNOWN:
             self._known[port] = new

@@ -182,6 +182,7 @@ class Executor:
                 native.port, Power.OFF, off_time, by=life.by, still_wanted=life.still_wanted
             )
             off = switched.observed
+            self.safety.expect_by(native.id, off_time)
             await self.safety.went_off(native.id)
         else:
             off = await self._set(life, Power.OFF, Gate(life, self.safety))
@@ -330,19 +331,22 @@ class Executor:
         """End a cycle whose off time is cut short: by another command, or by the agent's stop."""
         label, times = life.target.label, {"off_s": self._since(went_off)}
         if life.ended_by:
-            text = f"{label}: ended in its off time by {life.ended_by}; it stays OFF"
-            await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
+            observed, rests = await self._resting(life)
+            text = f"{label}: ended in its off time by {life.ended_by}; {rests}"
+            await life.step(State.INTERRUPTED, text, observed=observed, times=times)
             return
         if native:
+            observed, _ = await self._resting(life)
             text = f"the agent stopped in the off time of {label}; the module itself switches it on in time"
-            await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
+            await life.step(State.INTERRUPTED, text, observed=observed, times=times)
             return
         left = max(
             MIN_OFF_TIME_S - times["off_s"], self.safety.off_left(life.target.board, life.target.ports)
         )
         if left > LONGEST_WAIT_S:
-            text = f"the agent stopped in the off time of {label}, too early to switch it on; it stays OFF"
-            await life.step(State.INTERRUPTED, text, observed=Power.OFF, times=times)
+            observed, rests = await self._resting(life)
+            text = f"the agent stopped in the off time of {label}, too early to switch it on; {rests}"
+            await life.step(State.INTERRUPTED, text, observed=observed, times=times)
             return
         await self.sleep(max(0.0, left))
         life.asked = Power.ON
@@ -352,6 +356,13 @@ class Executor:
             observed, label = Power.UNKNOWN, f"{label} ({error})"
         text = f"the agent stopped in the off time; {label} was switched on early and measures {observed.upper()}"
         await life.step(State.INTERRUPTED, text, observed=observed, times={"off_s": self._since(went_off)})
+
+    async def _resting(self, life: Life) -> tuple[Power, str]:
+        """Return what a target left in its off time measures, and that in words: somebody may have pressed it on."""
+        observed = await measure(life.target)
+        if as_asked(life, observed):
+            return Power.OFF, "it stays OFF"
+        return observed, f"it measures {observed.upper()}"
 
     async def _stopped(self, life: Life) -> None:
         """Report a command that was cut short, with what the device says now."""

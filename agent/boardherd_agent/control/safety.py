@@ -76,8 +76,8 @@ class Safety:
         self._cycles: dict[str, list[Stamp]] = defaultdict(list)
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._last_on: dict[str, Stamp] = {}
-        self._expected: dict[str, dict[Port, int]] = defaultdict(dict)
-        """By supply, the ports that devices will switch on by themselves, and when by CLOCK_BOOTTIME."""
+        self._expected: dict[str, dict[Port, tuple[int, int]]] = defaultdict(dict)
+        """By supply: ports that devices will switch on by themselves, earliest and latest moment (CLOCK_BOOTTIME)."""
 
     async def load(self) -> None:
         """Take up what earlier runs noted, and forget what is too old to matter; raises JournalAway."""
@@ -184,11 +184,18 @@ class Safety:
         """
         supply = self._supplies[port[0]]
         due = self._clock.up() + round(seconds * 1e6)
-        others = [up for other, up in self._expected[supply.name].items() if other != port]
-        if any(abs(due - up) < (supply.stagger + _MARGIN_S) * 1e6 for up in others):
+        apart = (supply.stagger + _MARGIN_S) * 1e6
+        others = [span for other, span in self._expected[supply.name].items() if other != port]
+        if any(first - apart < due < last + apart for first, last in others):
             return False
-        self._expected[supply.name][port] = due
+        self._expected[supply.name][port] = due, due
         return True
+
+    def expect_by(self, port: Port, seconds: float) -> None:
+        """Note that what :meth:`expect_on` noted comes in so many seconds at the latest: the device took its time."""
+        expected = self._expected[self._supplies[port[0]].name]
+        if port in expected:
+            expected[port] = expected[port][0], self._clock.up() + round(seconds * 1e6)
 
     def expect_no_more(self, port: Port) -> None:
         """Forget what :meth:`expect_on` noted."""
@@ -199,8 +206,11 @@ class Safety:
         last, now = self._last_on.get(supply.name), self._clock.up()
         waits = [supply.stagger - last.age(self._clock)] if last else []
         if supply.stagger:
-            expected = [(up - now) / 1e6 for up in self._expected[supply.name].values()]
-            waits += [due + supply.stagger for due in expected if due < supply.stagger + _MARGIN_S]
+            waits += [
+                (last_due - now) / 1e6 + supply.stagger
+                for first_due, last_due in self._expected[supply.name].values()
+                if (first_due - now) / 1e6 < supply.stagger + _MARGIN_S
+            ]
         return max(waits, default=0.0)
 
     async def came_on(self, port: Port) -> None:

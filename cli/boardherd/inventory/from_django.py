@@ -7,12 +7,12 @@ Tables are called as Django calls them: ``<app>_board``, ``<app>_relay``, ``<app
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import aiosqlite
 
 from boardherd.inventory.draft import Draft, Thing, capability, platform
 from boardherd_shared.settings import ConfigError
@@ -36,7 +36,7 @@ def read_database(database: str, app: str | None = None) -> Draft:
 
     Raises ConfigError in words: it cannot be read, or holds no such tables, or those of several apps.
     """
-    tables = asyncio.run(_postgres(database, app)) if "://" in database else _sqlite(Path(database), app)
+    tables = asyncio.run(_tables(database, app))
     return from_tables(tables, _without_login(database))
 
 
@@ -155,23 +155,32 @@ def _pick(found: Iterable[str], app: str | None, source: str) -> dict[str, str]:
     return {one: f"{prefix}_{one}" for one in _WANTED if f"{prefix}_{one}" in names}
 
 
-def _sqlite(path: Path, app: str | None) -> Tables:
+def _tables(database: str, app: str | None) -> Coroutine[None, None, Tables]:
+    """Return what reads the tables of a database, named by its address or by its file."""
+    if "://" in database:
+        return _postgres(database, app)
+    path = Path(database)
     if not path.exists():
         raise ConfigError(f"{path}: cannot be read: No such file or directory")
+    return _sqlite(path, f"{path.resolve().as_uri()}?mode=ro", app)
+
+
+async def _sqlite(path: Path, uri: str, app: str | None) -> Tables:
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            db.row_factory = sqlite3.Row
-            names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            picked = _pick(names, app, str(path))
-            return {one: _rows_of(db, picked.get(one)) for one in _WANTED}
-    except sqlite3.Error as error:
+        async with aiosqlite.connect(uri, uri=True) as db:
+            db.row_factory = aiosqlite.Row
+            tables = await db.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")
+            picked = _pick([row[0] for row in tables], app, str(path))
+            return {one: await _rows_of(db, picked.get(one)) for one in _WANTED}
+    except aiosqlite.Error as error:
         raise ConfigError(f"{path}: is no database of SQLite that can be read: {error}") from error
 
 
-def _rows_of(db: sqlite3.Connection, table: str | None) -> list[Row]:
+async def _rows_of(db: aiosqlite.Connection, table: str | None) -> list[Row]:
     if table is None:
         return []
-    return [dict(row) for row in db.execute(f'SELECT * FROM "{table}" ORDER BY 1')]  # noqa: S608 - from its catalogue
+    rows = await db.execute_fetchall(f'SELECT * FROM "{table}" ORDER BY 1')  # noqa: S608 - from its catalogue
+    return [dict(row) for row in rows]
 
 
 async def _postgres(url: str, app: str | None) -> Tables:

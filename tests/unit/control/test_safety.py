@@ -150,3 +150,19 @@ async def test_a_board_that_comes_alive_may_be_cycled_all_day(stubborn: tuple[Pa
             steps = await lab.send({"action": "cycle", "board": "evm-07", "id": f"c{number}"})
             assert steps[-1].state is State.SUCCEEDED
             lab.clock.advance(30)
+
+
+async def test_others_keep_clear_of_a_pulse_that_a_slow_module_acknowledged_late(tmp_path: Path) -> None:
+    """The module's own time began somewhere between the command and its answer, and so does the end of the pulse."""
+    inventory, clock = Inventory.parse(STAGGERED), FakeClock()
+    async with ControlFile(tmp_path / "control.db") as file:
+        safety = Safety(file, inventory.boards_of("pc-01"), inventory.relays_of("pc-01"), clock)
+        assert safety.expect_on(("eth-1", 3), 5.0)
+        clock.advance(2.0)
+        safety.expect_by(("eth-1", 3), 5.0)
+        clock.advance(2.5)  # on between 0.5 s and 2.5 s from now
+        assert safety.turn_left(("eth-1", 4)) == pytest.approx(2.5 + 3.0)
+        assert not safety.expect_on(("eth-1", 4), 5.0)
+        assert safety.expect_on(("eth-1", 4), 7.0)
+        safety.expect_by(("eth-1", 5), 1.0)  # of what nobody expects there is nothing to say
+        assert safety.turn_left(("eth-1", 4)) == pytest.approx(2.5 + 3.0)

@@ -318,6 +318,8 @@ class Commands(RuleBasedStateMachine):
                 self.judge_interlocks(move)
         else:  # whoever pressed the button has confused the commands that are under way on this port
             self.disturbed |= {key for key in self.by_command if key[1] == move.port}
+            # A trace brings back what it found on: pressed off before its own cut, a port only comes on.
+            self.disturbed |= {(tag, move.port) for tag, sent in self.sent.items() if sent.action == "trace"}
         if move.power is Power.OFF:
             self.last_off[move.port] = move.at
 

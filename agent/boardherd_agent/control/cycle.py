@@ -8,6 +8,7 @@ off time switches on at once where that is allowed and says so, and a start find
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -110,7 +111,9 @@ class Executor:
         began = self.clock.up()
         with self.proving.looking_on(life) as onlooker:
             life.before, observed = await self._when_rested(
-                life, lambda gate: life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep)
+                life,
+                lambda gate: life.target.toggle(by=life.by, interlocks=gate, sleep=self.sleep),
+                Gate(life, self.safety, rested=True),
             )
             onlooker.switched(life.before, observed)
         life.asked = Power.OFF if life.before is Power.ON else Power.ON
@@ -127,19 +130,17 @@ class Executor:
             change = await self._when_rested(
                 life,
                 lambda gate: life.target.switch(power, by=life.by, interlocks=gate, sleep=self.sleep),
-                rested=power is Power.ON,
+                Gate(life, self.safety, rested=power is Power.ON, each=power is Power.ON),
             )
             onlooker.switched(change.before, change.observed)
         life.before = change.before
         await self._ending.conclude(life, change.observed, {"switched_s": self._since(began)})
 
-    async def _when_rested(
-        self, life: Life, act: Callable[[Gate], Awaitable[T]], *, rested: bool = True
-    ) -> T:
+    async def _when_rested(self, life: Life, act: Callable[[Gate], Awaitable[T]], gate: Gate) -> T:
         """Switch, and wait before that for a board that somebody else has switched off a moment ago."""
         while True:
             try:
-                return await act(Gate(life, self.safety, rested=rested))
+                return await act(gate)
             except TooEarlyError:
                 await self._stay_off(life)
 
@@ -207,7 +208,7 @@ class Executor:
         life.asked = Power.ON
         await life.step(State.RUNNING, f"switching {life.target.label} on", phase="on")
         # From here to the read-back a stop waits: a cancelled "on" could leave the board dark.
-        on = self._returned(life, native) if native else self._set(life, Power.ON, self.safety)
+        on = self._returned(life, native) if native else self._on_again(life)
         observed = await despite_cancellation(on)
         onlooker.came_on()
         times = {"off_s": self._since(went_off)}
@@ -215,6 +216,11 @@ class Executor:
             await life.step(State.FAILED, why, observed=observed, times=times)
         else:
             await self._ending.conclude(life, observed, times)
+
+    async def _on_again(self, life: Life) -> Power:
+        """Switch on what this command has switched off: nothing but the off time of its ports can hold that up."""
+        gate = Gate(life, self.safety, rested=True, each=True, begun=True)
+        return await self._when_rested(life, functools.partial(self._set, life, Power.ON), gate)
 
     async def _count_cycle(self, board: str) -> None:
         """Count towards the breaker; a board that is alive begins anew."""

@@ -26,6 +26,8 @@ class Gate:
     safety: Safety
     rested: bool = False
     """Whether the board must have been off for long enough: asked with the device's own word of this moment."""
+    each: bool = False
+    """Whether that goes for every port, not for the first alone: one may be pressed off between two feeds."""
     begun: bool = False
     """Whether a port has moved: what was begun is brought to its end."""
 
@@ -47,9 +49,10 @@ class Gate:
 
     def check(self) -> None:
         """Raise Refused or TooEarlyError if the command may not move anything any more, or not yet."""
-        if self.begun:
+        if not self.begun:
+            self.life.still_wanted()
+        elif not self.each:
             return
-        self.life.still_wanted()
         target = self.life.target
         if self.rested and self.safety.off_left(target.board, target.ports) > 0:
             raise TooEarlyError

@@ -46,6 +46,27 @@ async def test_a_port_that_was_switched_off_by_hand_counts_from_then(lab: Lab) -
     assert "0.8 s more" in steps[1].text
 
 
+async def test_a_feed_that_is_pressed_off_between_two_feeds_rests_too(lab: Lab) -> None:
+    await lab.send(b"off", board="evm-08")
+    lab.clock.advance(60)
+    await lab.send({"action": "on", "relay": "eth-1", "port": 5, "id": "one"})
+    lab.clock.advance(60)
+    pressed: list[float] = []
+
+    def press(seconds: float) -> None:
+        if seconds == 1.5:  # what lies between the two feeds
+            lab.relay.ports[5] = Power.OFF
+            lab.desk.safety.observed(("eth-1", 5), on=False)
+            pressed.append(lab.clock.up() / 1e6)
+            lab.sleeper = lambda _: None
+
+    lab.sleeper = press
+    steps = await lab.send({"action": "on", "board": "evm-08", "id": "both"})
+    assert states(steps) == ["accepted", "running:on", "running:min-off", "succeeded"]
+    assert lab.relay.transitions[-2:] == [(4, Power.ON), (5, Power.ON)]
+    assert lab.relay.times[-1] - pressed[0] >= 2.0
+
+
 async def test_what_was_measured_before_the_memory_was_read_is_not_forgotten(tmp_path: Path) -> None:
     """A relay may answer sooner than the disk: what it said is newer than all that was noted before the restart."""
     relay = relay_with(FakeClock())

@@ -105,8 +105,14 @@ class ControlFile:
     async def __aenter__(self) -> Self:
         """Open the file where that is possible; else every call says JournalAway until it is."""
         self._thread.start()
-        with contextlib.suppress(JournalAway):
-            await self.rows("SELECT 1")
+        try:
+            with contextlib.suppress(JournalAway):
+                await self.rows("SELECT 1")
+        except (
+            BaseException
+        ):  # a stop while the file is opened: a thread that waits on would keep the process
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,14 @@ async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> No
             await file.rows("SELECT 1")
         (tmp_path / "control.db").rmdir()
         assert await file.rows("SELECT 1") == [(1,)]
+
+
+async def test_a_stop_while_it_is_opened_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """OPS-2: a thread that waits for more would keep the process from ending."""
+    before = threading.active_count()
+    opening = asyncio.create_task(ControlFile(tmp_path / "control.db").__aenter__(), name="opening")
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert threading.active_count() == before

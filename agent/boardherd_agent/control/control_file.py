@@ -108,9 +108,7 @@ class ControlFile:
         try:
             with contextlib.suppress(JournalAway):
                 await self.rows("SELECT 1")
-        except (
-            BaseException
-        ):  # a stop while the file is opened: a thread that waits on would keep the process
+        except BaseException:  # a stop in the middle of it: a thread that waits for more keeps the process
             await self.__aexit__(None, None, None)
             raise
         return self

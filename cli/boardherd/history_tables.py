@@ -221,7 +221,8 @@ def events(rows: Sequence[Answer]) -> Table:
 
 def _with_words(row: Answer) -> str:
     words = row.get("words")
-    return f'{row["text"]}; last words "{words[-1]}"' if words else str(row["text"])
+    text = str(row["text"])
+    return f'{text}; last words "{words[-1]}"' if words and words[-1] not in text else text
 
 
 def samples(rows: Sequence[Answer]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 
 from boardherd_collector.stores.base import Greeting, Store
 from boardherd_collector.stores.memory import MemoryStore
+from boardherd_collector.stores.migrations import Migration
 from boardherd_collector.stores.postgres_address import Address
 from boardherd_collector.stores.sqlite import SqliteStore
 from boardherd_collector.stores.timescale import TimescaleStore
@@ -41,3 +42,14 @@ async def opened(kind: str, request: pytest.FixtureRequest, directory: Path) -> 
         made: Store = MemoryStore() if kind == "memory" else SqliteStore(directory / "history.db")
         async with made as store:
             yield store
+
+
+def timescale_at(url: str, steps: Sequence[Migration] | None = None) -> TimescaleStore:
+    """Return a store at ``url``, not open yet; with other migrations than its own if ``steps`` are given."""
+    return TimescaleStore(Address(url), steps=steps)
+
+
+async def opened_at(url: str, *steps: Migration) -> None:
+    """Open a store at ``url`` with ``steps`` for its only migrations, and close it again."""
+    async with timescale_at(url, steps):
+        pass

@@ -127,6 +127,7 @@ def _program(pid: int) -> str:
 
 
 def _group(device: str) -> str:
+    """Return the group that owns a port, or what it is called as a rule: a group may have no name, Windows has none."""
     try:
         return Path(device).group()
     except (OSError, KeyError, NotImplementedError):
